@@ -14,9 +14,7 @@ from tests.http.support import ECHO, Hand, initialize_result, note, result, star
 def fresh(most: int = 2) -> tuple[Hand, HttpSend]:
     """A client in its first session, and the GET that it begins with."""
     settings = HttpClientSettings(max_lost_sessions=most)
-    hand = starting(settings)
-    hand.result(hand.next(), initialize_result(), mcp_session_id="s-1")
-    hand.reply(hand.next(), 202)
+    hand = starting(settings).shake_hands()
     return hand, hand.next()
 
 
@@ -288,12 +286,3 @@ def test_a_server_that_keeps_no_session_is_given_up(
     assert not waits or hand.take(RequestEnded).request == request
     assert hand.take(ConnectionEnded).reason == "the server does not keep its sessions"
     assert hand.client.exchanges == 0
-
-
-def test_without_a_session_a_get_has_none_to_lose() -> None:
-    hand = starting()
-    hand.result(hand.next(), initialize_result())
-    hand.reply(hand.next(), 202)
-    hand.reply(hand.next(), 404)
-    assert hand.sent == []
-    assert hand.kinds() == ["Ready"]

@@ -38,27 +38,25 @@ def streaming(**options: Any) -> tuple[Hand, HttpSend]:
 # The standalone stream
 
 
+NO = (b"no", "text/plain")
+
+
 @pytest.mark.parametrize(
-    ("status", "kind"),
-    [*((status, "text/plain") for status in (400, 401, 403, 405, 406, 409))]
-    + [(status, "text/event-stream") for status in (300, 405)],
+    ("status", "body", "kind"),
+    [
+        *((status, *NO) for status in (400, 401, 403, 405, 406, 409)),
+        *((status, b"no", "text/event-stream") for status in (300, 405)),
+        (200, {"hello": 1}, "application/json"),
+        (404, None, None),  # where there is no session that it could tell of
+    ],
 )
-def test_a_server_need_not_offer_it(status: int, kind: str) -> None:
-    hand = starting()
-    hand.result(hand.next(), initialize_result(), mcp_session_id="s-1")
-    hand.reply(hand.next(), 202)
-    hand.reply(hand.next(), status, b"no", kind)
+def test_a_server_need_not_offer_it(status: int, body: Any, kind: str | None) -> None:
+    session = None if status == 404 else "s-1"
+    hand = starting().shake_hands(session=session)
+    hand.reply(hand.next(), status, body, kind)
     assert hand.sent == []
-    assert hand.client.session == "s-1"
+    assert hand.client.session == session
     assert hand.kinds() == ["Ready"]
-
-
-def test_an_answer_that_is_no_event_stream_is_none() -> None:
-    hand = starting()
-    hand.result(hand.next(), initialize_result())
-    hand.reply(hand.next(), 202)
-    hand.reply(hand.next(), 200, {"hello": 1})
-    assert hand.sent == []
     assert hand.client.exchanges == 0
 
 
@@ -160,31 +158,6 @@ def test_the_delay_is_the_servers_within_bounds(retry: bytes, after: float) -> N
     hand.data(send, b"id: 1\nretry: " + retry + b"\n\n")
     hand.end(send)
     assert hand.next().after == after
-
-
-@pytest.mark.parametrize("how", ["refused", "broken", "busy", "json"])
-def test_resuming_is_given_up(how: str) -> None:
-    hand = legacy(settings=HttpClientSettings(max_resumes=2))
-    request, send = hand.call()
-    hand.stream(send)
-    hand.data(send, b"id: 1\n\n")
-    hand.end(send)
-    attempts = 0
-    while hand.sent:
-        attempts += 1
-        again = hand.next()
-        if how == "refused":
-            hand.reply(again, 405)
-        elif how == "busy":
-            hand.reply(again, 503)
-        elif how == "json":
-            hand.reply(again, 200, result(request))
-        else:
-            hand.stream(again)
-            hand.end(again, "connection reset")
-    assert attempts == (1 if how in ("refused", "json") else 2)
-    hand.ended(request, EndReason.CLOSED)
-    assert hand.kinds() == []
 
 
 def test_nothing_is_resumed_while_closing() -> None:

@@ -416,22 +416,6 @@ def test_what_is_not_kept_any_more_is_said(settings: HttpSettings) -> None:
     test.bench.server.writable()
 
 
-def test_events_are_kept_for_a_time() -> None:
-    test = Broken(
-        "2025-06-18",
-        HttpSettings(replay_age=60, session_idle=None, session_age=None, heartbeat=None),
-    )
-    test.progress(1, 2)
-    test.cut()
-    test.respond()
-    cursor = cursors(test.reply)[0]
-    test.bench.pass_time(59)
-    assert shown(test.resume(cursor)) == [2, "done"]
-    test.bench.pass_time(1)
-    assert_clear(test.resume(cursor), 410, "not kept")
-    assert test.bench.server.deadline() is None
-
-
 def test_a_call_that_goes_on_for_longer_than_its_events_are_kept(begin: Begin) -> None:
     test = begin("2025-06-18", HttpSettings(replay_age=60, heartbeat=None))
     test.progress(1)
