@@ -206,8 +206,7 @@ def test_the_store_is_asked_until_it_says_what_was_missed() -> None:
     stream = other.replies[other.listen(session)]
     other.pass_time(3)
     assert shown(stream) == []
-    other.failing()
-    other.pass_time(1)
+    other.recover(1)
     assert shown(stream) == ["tools/list_changed"]
     asked = len(other.asked(Announcements))
     other.pass_time(20)
@@ -229,8 +228,7 @@ def test_what_is_said_before_it_is_known_what_was_missed_comes_behind_that() -> 
         other.pump()
     assert shown(beside) == ["missed", "1", "2", "3"]
     assert shown(stream) == []
-    other.failing()
-    other.pass_time(2)
+    other.recover(2)
     assert shown(stream) == ["missed", "1", "2", "3"]
     other.server.notify("notifications/4")
     other.pump()
@@ -256,8 +254,7 @@ def test_what_is_said_after_the_store_was_asked_what_was_missed_comes_behind_tha
         third.server.notify(f"notifications/{name}")
         third.pump()
         other.mail()
-    other.slow = False
-    other.pump()
+    other.go_on()
     assert shown(stream) == ["missed", *said]
 
 
@@ -272,8 +269,7 @@ def test_what_is_on_its_way_to_the_store_is_said_to_a_session_that_becomes_known
     assert other.waiting() == ["SessionLoad", "Announce"]
     other.step()  # now the store is asked what was announced before
     assert "Announcements" in other.waiting()
-    other.slow = False
-    other.pump()
+    other.go_on()
     assert shown(other.replies[route]) == ["1", "2"]
 
 

@@ -64,8 +64,7 @@ def result(id: Any) -> dict[str, Any]:
 def test_an_answer_finds_the_worker_that_has_asked(principal: str | None) -> None:
     one, other, session = two_in_session(principal=principal)
     route, key = one.call(session, principal=principal)
-    asked = one.server.request("roots/list", now=one.now, parent=key)
-    one.pump()
+    asked = one.question(key)
     assert one.replies[route].events[0]["id"] == asked
     other.slow = True
     reply = other.post(result(asked), mcp_session_id=session, principal=principal)
@@ -91,8 +90,7 @@ def test_an_answer_finds_the_worker_that_has_asked(principal: str | None) -> Non
 def test_an_answer_that_cannot_be_passed_on() -> None:
     one, other, session = two_in_session()
     _, key = one.call(session)
-    asked = one.server.request("roots/list", now=one.now, parent=key)
-    one.pump()
+    asked = one.question(key)
     other.failing("Post")
     reply = other.post(result(asked), mcp_session_id=session)
     assert reply.status == 503
@@ -116,8 +114,7 @@ def test_answers_that_concern_nobody_go_no_further() -> None:
 def test_an_answer_of_somebody_else_is_not_taken() -> None:
     one, other, session = two_in_session(principal="me")
     _, key = one.call(session, principal="me")
-    asked = one.server.request("roots/list", now=one.now, parent=key)
-    one.pump()
+    asked = one.question(key)
     assert other.post(result(asked), mcp_session_id=session, principal="you").status == 404
     assert not forwarded(other)
     message = msgspec.Raw(msgspec.json.encode(result(asked)))
@@ -136,8 +133,7 @@ def test_an_answer_of_another_session_is_not_taken() -> None:
     one, other = party("a", "b")
     session, foreign = one.session(), one.session()
     _, key = one.call(session)
-    asked = one.server.request("roots/list", now=one.now, parent=key)
-    one.pump()
+    asked = one.question(key)
     assert other.post(result(asked), mcp_session_id=foreign).status == 202
     settle(one, other)
     assert not any(isinstance(event, ResultReceived) for event in one.events)
@@ -338,8 +334,7 @@ def test_a_note_that_the_store_fails_goes_again(done: bool) -> None:
     one.pass_time(2.5)
     settle(one, other)
     assert shown(listen)[1:] == ["tools/list_changed"] * (2 if done else 0)
-    one.failing()
-    one.pass_time(2)
+    one.recover(2)
     settle(one, other)
     # What had arrived all the same is heard once.
     assert shown(listen)[1:] == ["tools/list_changed"] * 2

@@ -153,8 +153,7 @@ def test_a_client_that_leaves_before_anything_is_sent_to_it() -> None:
     one.server.writable()
     one.server.disconnect(route, now=one.now)
     one.replies[route].end = CUT
-    one.slow = False
-    one.pump()
+    one.go_on()
     last = one.asked(StreamAppend)[-1]
     assert (last.data, last.ends) == (b"", True)
     # Whatever still waits for an answer goes another way.
@@ -183,8 +182,7 @@ def test_a_stream_that_is_begun_late_ends_though_its_session_is_of_no_use(
         # Whether it was done is not known; it is, after that.
         one.pass_time(6)
         assert one.waiting()[0] == "StreamBegin"
-    one.slow = False
-    one.pump()
+    one.go_on()
     ended = one.asked(StreamAppend)[-1]
     assert (ended.stream, ended.ends) == (one.asked(StreamBegin)[-1].stream, True)
     one.pass_time(30)
@@ -279,8 +277,7 @@ def test_a_wake_that_comes_before_the_answer_to_the_read() -> None:
     other.worker.carry_out(1, EPOCH + other.now)  # that finds nothing, and nobody knows yet
     one.progress(key, 3)
     other.mail()
-    other.slow = False
-    other.pump()
+    other.go_on()
     assert shown(resumed) == [1, 2, 3]
 
 
@@ -293,8 +290,7 @@ def test_a_wake_that_comes_before_the_answer_to_the_take() -> None:
     other.worker.carry_out(2, EPOCH + other.now)  # begun, nothing there
     tell(one, session, 1)
     other.mail()
-    other.slow = False
-    other.pump()
+    other.go_on()
     assert shown(other.replies[route]) == ["1"]
 
 
@@ -573,8 +569,7 @@ def test_what_is_taken_after_a_client_without_an_id_has_left() -> None:
     one.worker.carry_out(2, EPOCH + one.now)
     one.server.disconnect(route, now=one.now)
     one.replies[route].end = one.replies[route].end or object()  # type: ignore[assignment]
-    one.slow = False
-    one.pump()
+    one.go_on()
     assert shown(one.replies[one.listen(session)]) == ["1"]
 
 
@@ -587,8 +582,7 @@ def test_what_was_taken_without_a_word_of_it_is_given_to_the_next(done: bool, un
     first = one.replies[one.listen(session)]
     assert first.status == 503
     assert one.replica(session).repeats is unread
-    one.failing()
-    one.pass_time(1.5)
+    one.recover(1.5)
     assert not one.replica(session).queue
     tell(one, session, 3)
     assert shown(one.replies[one.listen(session)]) == ["1", "2", "3"]
@@ -605,8 +599,7 @@ def test_what_was_taken_too_late_is_given_to_the_next(leaves: bool) -> None:
         one.cut(route)
     one.pass_time(PLAIN.store_timeout + 1)
     assert one.replies[route].end is not None
-    one.slow = False
-    one.pump()
+    one.go_on()
     assert shown(one.replies[one.listen(session)]) == ["1", "2"]
     assert not one.replica(session).queue
 
@@ -677,8 +670,7 @@ def test_what_waits_here_for_the_store_is_bounded() -> None:
         for _ in range(3)
     ]
     tell(one, session, *range(1, 100))
-    one.slow = False
-    one.pump()
+    one.go_on()
     # The first was on its way; then notifications go before requests.
     stream = one.replies[one.listen(session)]
     got = [event.get("id") for event in stream.events]
@@ -690,8 +682,7 @@ def test_what_waits_here_for_the_store_is_bounded() -> None:
         one.server.request("roots/list", now=one.now, session=session, timeout=None)
         for _ in range(40)
     ]
-    one.slow = False
-    one.pump()
+    one.go_on()
     refused = [event.request for event in one.events if isinstance(event, RequestEnded)]
     assert refused
     assert refused == more[1 : 1 + len(refused)]
@@ -738,8 +729,7 @@ def test_an_answer_that_a_store_fails_to_take_while_the_client_is_away_is_given_
     one.pump()
     one.failing("StreamAppend")
     one.answer(key)
-    one.failing()
-    one.pass_time(3)
+    one.recover(3)
     resumed = one.replies[one.listen(session, last_event_id=cursor(one.replies[route]))]
     assert shown(resumed) == ["done"]
 
@@ -807,9 +797,7 @@ def test_a_store_that_fails_is_not_asked_whether_the_session_is_there() -> None:
 @pytest.mark.parametrize("done", [False, True])
 @pytest.mark.parametrize("version", NAMES)
 def test_events_that_the_store_does_not_take(version: str, done: bool) -> None:
-    one, other, session = two_in_session(version)
-    route, key = one.call(session)
-    one.progress(key, 1)
+    one, other, session, route, key = at_work(version)
     one.failing("StreamAppend", done=done)
     one.progress(key, 2, 3)
     reply = one.replies[route]
@@ -819,8 +807,7 @@ def test_events_that_the_store_does_not_take(version: str, done: bool) -> None:
     one.progress(key, 4)
     one.server.respond(key, {"content": []})
     one.pass_time(3)
-    one.failing()
-    one.pass_time(3)
+    one.recover(3)
     settle(one, other)
     # Whether the store had them or not: each is there, once.
     assert shown(resumed) == [2, 3, 4, "done"]
@@ -844,12 +831,10 @@ def test_a_stream_that_is_given_up_does_not_stay_open(
     if leaves:
         one.step()
         one.cut(route)
-        one.slow = False
-        one.pump()
+        one.go_on()
     assert one.replies[route].end is not None
     one.pass_time(3)
-    one.failing()
-    one.pass_time(3)
+    one.recover(3)
     (begun,) = one.asked(StreamBegin)
     read = StreamRead(token=1, session=session, stream=begun.stream, after=0, limit=1000)
     page = one.worker.do(read, EPOCH + one.now)
@@ -872,16 +857,14 @@ def test_looking_how_far_a_stream_has_come_takes_several_pages(
     one.failing("StreamAppend", done=True)
     one.step(1)
     one.slow = False
-    one.failing()
-    one.pass_time(2)
+    one.recover(2)
     one.slow = True
     one.progress(key, *range(9, 16))
     one.step(1)
     one.failing("StreamAppend", done=True)
     one.step(100)
     one.slow = False
-    one.failing()
-    one.pass_time(2)
+    one.recover(2)
     assert len(one.asked(StreamRead)) > 3
     resumed = other.replies[other.listen(session, last_event_id=cursor(one.replies[route], 1))]
     assert shown(resumed) == [*range(2, 16)]
@@ -893,8 +876,7 @@ def test_a_store_that_cannot_even_say_what_it_has() -> None:
     one.progress(key, 2)
     one.pass_time(5)
     assert len(one.asked(StreamRead)) >= 4
-    one.failing()
-    one.pass_time(2)
+    one.recover(2)
     one.progress(key, 3)
     resumed = other.replies[other.listen(session, last_event_id=cursor(one.replies[route]))]
     assert shown(resumed) == [2, 3]
@@ -954,8 +936,7 @@ def test_a_store_that_fails_for_too_long() -> None:
     for number in range(3, 60):
         one.server.notify("notifications/n", {"n": number, "text": "x" * 100}, parent=key)
     one.pump()
-    one.failing()
-    one.pass_time(3)
+    one.recover(3)
     one.answer(key)
     resumed = other.replies[other.listen(session, last_event_id=id)]
     assert shown(resumed) == [2, "error"]
@@ -1008,8 +989,7 @@ def test_a_queue_that_takes_nothing(done: bool) -> None:
     tell(one, session, 1, 2)
     asked = one.server.request("roots/list", now=one.now, session=session, timeout=None)
     one.pass_time(2.5)
-    one.failing()
-    one.pass_time(1.5)
+    one.recover(1.5)
     stream = one.replies[one.listen(session)]
     assert shown(stream) == ["1", "2", "roots/list"]
     assert stream.events[-1]["id"] == asked
