@@ -246,7 +246,8 @@ def announced(hand: Hand, session: str) -> None:
 
 def begun(hand: Hand, session: str) -> None:
     """The stream of the handshake can be picked up once, so that 404 is about the session."""
-    for fields in ({"mcp_session_id": session}, {}):
+    both: list[dict[str, str]] = [{"mcp_session_id": session}, {}]
+    for fields in both:
         send = hand.next()
         hand.head(send, 200, "text/event-stream", **fields)
         hand.data(send, b"id: e-1\nretry: 1000\ndata:\n\n")

@@ -85,18 +85,6 @@ async def test_body_that_comes_fast_enough_may_be_longer_than_the_grace(clock: C
         assert (await client.call(whole[-1:])).status == 200
 
 
-async def test_silent_new_connection() -> None:
-    async with server(HttpServerSettings(head_time=SHORT)) as running:
-        assert await (await running.connect()).closed()
-
-
-async def test_idle_connection() -> None:
-    async with server(HttpServerSettings(idle_time=SHORT)) as running:
-        client = await running.connect()
-        assert (await client.call(tool("echo"))).status == 200
-        assert await client.closed()
-
-
 async def test_running_request_is_not_idle(clock: Clock) -> None:
     times = HttpServerSettings(idle_time=HOUR, head_time=HOUR, body_time=HOUR, write_time=HOUR)
     async with server(times) as running:
