@@ -96,6 +96,11 @@ class Reply(Struct):
     end: HttpEnd | None = None
 
     @property
+    def cut(self) -> bool:
+        """Whether it has ended with its connection."""
+        return self.end is not None and self.end.close
+
+    @property
     def status(self) -> int:
         assert self.head is not None, "no head yet"
         return self.head.status

@@ -445,10 +445,7 @@ def test_requests_that_have_to_be_refused_count_too(version: str | None, event: 
     settings = HttpClientSettings(max_violations=10, get_stream=False)
     hand = modern(settings=settings)
     if version is not None:
-        hand = Hand(make_client(negotiation=Negotiation.LEGACY, settings=settings))
-        hand.client.start(now=0)
-        hand.result(hand.next(), initialize_result(version))
-        hand.reply(hand.next(), 202)
+        hand = starting(settings).shake_hands(version, None)
         hand.take(Ready)
     bad, send = hand.call()
     hand.stream(send)
@@ -570,8 +567,6 @@ def test_what_asks_for_nothing_has_a_deadline() -> None:
     hand = starting(HttpClientSettings(notify_timeout=7.0))
     initialize = hand.next()
     assert (initialize.timeout, initialize.repeatable) == (None, True)
-    from tests.http.support import initialize_result
-
     hand.result(initialize, initialize_result(), mcp_session_id="s")
     initialized = hand.next()
     assert (initialized.timeout, initialized.repeatable) == (7.0, True)

@@ -58,9 +58,7 @@ def test_progress_begins_anew_with_the_request(version: str) -> None:
     again = hand.next()
     assert again.method == "GET"
     hand.reply(again, 404)
-    opening = hand.next()
-    hand.result(opening, initialize_result(version), mcp_session_id="s-2")
-    hand.reply(hand.next(), 202)
+    hand.shake_hands(version, "s-2")
     posts = [hand.next(), hand.next()]
     (second,) = [send for send in posts if send.method == "POST"]
     hand.stream(second, news)

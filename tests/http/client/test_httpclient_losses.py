@@ -193,9 +193,7 @@ def test_what_the_engine_answers_is_not_said_either(version: str, message: Any) 
     hand, get, call = asking(version)
     brings(hand, get, message)
     loses(hand, call)
-    opening = hand.next()
-    hand.result(opening, initialize_result(version), mcp_session_id="s-2")
-    hand.reply(hand.next(), 202)
+    hand.shake_hands(version, "s-2")
     hand.reply(hand.next(), 405)
     assert [send.body for send in hand.sent] == [call.body]
 

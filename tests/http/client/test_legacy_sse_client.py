@@ -65,11 +65,15 @@ class Piped(Hand):
     def say(self, message: Any) -> None:
         self.event(self.get, message)
 
-    def open(self, version: str = "2024-11-05") -> "Piped":
-        self.begin().endpoint()
+    def answer_initialize(self, version: str = "2024-11-05") -> "Piped":
         first = self.next()
+        assert self.body_of(first)["method"] == "initialize"
         self.reply(first, 202)
         self.say(result(self.body_of(first)["id"], initialize_result(version)))
+        return self
+
+    def open(self, version: str = "2024-11-05") -> "Piped":
+        self.begin().endpoint().answer_initialize(version)
         self.reply(self.next(), 202)
         assert self.take(Ready).revision.name == version
         self.events.clear()

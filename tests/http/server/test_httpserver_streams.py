@@ -193,9 +193,7 @@ def test_a_stream_that_stays_full_is_closed(
         server.handle_timeout(due)
     bench.pump()
     assert bench.take(SubscriptionClosed).key == opened.key
-    end = bench.replies[route].end
-    assert end is not None
-    assert end.close
+    assert bench.replies[route].cut
     assert len(bench.replies[route].events) == 1
     server.disconnect(route, now=bench.now)
     assert server.exchanges == 0
@@ -285,9 +283,7 @@ def test_a_stream_far_over_its_limit_is_closed_at_once_and_its_request_cancelled
     assert (cancelled.key, cancelled.reason) == (key, "the client does not read its stream")
     assert bench.kinds().count("SubscriptionClosed") == 1
     for route in (calling, listening, get):
-        end = bench.replies[route].end
-        assert end is not None
-        assert end.close
+        assert bench.replies[route].cut
 
 
 # Disconnects
@@ -582,8 +578,7 @@ def test_a_graceful_end() -> None:
     refused = bench.modern("tools/list", id=3)
     assert (refused.status, refused.code) == (503, 1001)
     assert refused.headers["retry-after"] == "1"
-    assert refused.end is not None
-    assert refused.end.close
+    assert refused.cut
     refused = bench.post(CALL, mcp_session_id=session, mcp_protocol_version=LEGACY)
     assert (refused.status, refused.code) == (503, -32000)
     server.respond(modern_key, {"tools": []})

@@ -83,31 +83,23 @@ def heard(bench: StoreBench, session: str) -> list[object]:
     return seen
 
 
-@pytest.mark.parametrize("away", ["forgotten", "dead"])
+@pytest.mark.parametrize("away", ["forgotten", "dead", "forgotten by who announces"])
 def test_a_session_that_nobody_knew_hears_it_when_it_is_used(away: str) -> None:
     one, other, session = two_in_session(settings=QUICK)
     if away == "dead":
         one.worker.store.leave("a")
-        other.now = one.now
     else:
         forgotten(one, session)
-        other.now = one.now
-    other.server.notify(TOOLS)
-    other.server.notify("notifications/x", {"n": 1})
-    other.pump()
-    assert other.asked(QueuePut) == []
-    assert heard(other, session) == ["tools/list_changed", "x"]
-    assert heard(other, session) == []
-
-
-def test_who_announces_needs_no_view_either() -> None:
-    one, session = one_in_session(settings=QUICK)
-    forgotten(one, session)
-    one.server.notify(TOOLS)
-    one.pump()
-    assert one.server.sessions == 0
-    assert one.post(PING, mcp_session_id=session).status == 200
-    assert heard(one, session) == ["tools/list_changed"]
+    other.now = one.now
+    says = other if away in ("forgotten", "dead") else one
+    says.server.notify(TOOLS)
+    says.server.notify("notifications/x", {"n": 1})
+    says.pump()
+    assert says.asked(QueuePut) == []
+    assert says.server.sessions == 0
+    assert says.post(PING, mcp_session_id=session).status == 200
+    assert heard(says, session) == ["tools/list_changed", "x"]
+    assert heard(says, session) == []
 
 
 def test_what_is_said_again_and_again_is_heard_once_afterwards() -> None:
