@@ -7,7 +7,6 @@ from mcpcore.engine.events import ErrorReceived, ProgressReceived, Ready, Violat
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from tests.http.support import (
     DISCOVERED,
-    LEGACY,
     Hand,
     initialize_result,
     make_client,
@@ -64,7 +63,3 @@ def test_progress_begins_anew_with_the_request(version: str) -> None:
     hand.stream(second, news)
     assert hand.take(ProgressReceived).progress == 1
     assert not [event for event in hand.events if isinstance(event, Violation)]
-
-
-def test_the_latest_legacy_revision_is_among_them() -> None:
-    assert LEGACY in RESUMABLE
