@@ -208,13 +208,13 @@ def health(bench: Bench) -> Any:
     return json.loads(bench.post(None, method="GET", path="/health").body)
 
 
+CHECKS = {"database": "no connection"}
+
+
 @pytest.mark.parametrize(
     ("name", "bad", "good", "told"),
     [
-        (
-            *("failing", {"database": "no connection"}, {}),
-            {"reason": "a check fails", "checks": {"database": "no connection"}},
-        ),
+        ("failing", CHECKS, {}, {"reason": "a check fails", "checks": CHECKS}),
         ("reachable", False, True, {"reason": "the store is out of reach"}),
     ],
 )

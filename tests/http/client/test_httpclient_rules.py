@@ -346,8 +346,14 @@ def test_answers_do_not_belong_on_the_standalone_stream() -> None:
 @pytest.mark.parametrize(
     ("status", "code"),
     [
-        *((400, -32602), (400, -32600), (404, -32601), (500, -32603), (503, 1001)),
-        *((401, 5), (429, 5), (200, 5)),
+        (400, -32602),
+        (400, -32600),
+        (404, -32601),
+        (500, -32603),
+        (503, 1001),
+        (401, 5),
+        (429, 5),
+        (200, 5),
     ],
 )
 @pytest.mark.parametrize("named", [True, False])
@@ -374,10 +380,7 @@ def test_an_error_without_id_on_a_stream_answers_the_request_of_its_exchange() -
     [
         (200, b"{", "application/json", "no valid message"),
         (200, b"", "application/json", "no valid message"),
-        (
-            *(200, b'{"jsonrpc":"2.0","method":"notifications/x"}'),
-            *("application/json", "holds no answer"),
-        ),
+        (200, json.dumps(note("notifications/x")).encode(), "application/json", "holds no answer"),
         (200, b"hello", "text/plain", "neither JSON nor an event stream"),
         (200, b"<html>", "text/html; charset=utf-8", "neither JSON nor an event stream"),
         (200, b"x", "nonsense", "neither JSON nor an event stream"),
@@ -597,6 +600,9 @@ def test_a_stream_that_does_not_end_after_its_answer_is_ended() -> None:
 # The era
 
 
+SUPPORTED = {"supported": [LEGACY], "requested": MODERN}
+
+
 @pytest.mark.requirement("basic/transports/streamable-http/inspect-400")
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
@@ -606,10 +612,7 @@ def test_a_stream_that_does_not_end_after_its_answer_is_ended() -> None:
         (400, error(None, -32000), "application/json"),
         (400, error(None, -32600), "application/json"),
         (400, error(1, -32602), "application/json"),
-        (
-            *(400, error(1, -32022, data={"supported": [LEGACY], "requested": MODERN})),
-            "application/json",
-        ),
+        (400, error(1, -32022, data=SUPPORTED), "application/json"),
         (404, None, None),
         (404, b"<html>", "text/html"),
         (405, None, None),

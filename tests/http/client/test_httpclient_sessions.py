@@ -38,13 +38,10 @@ def streaming(**options: Any) -> tuple[Hand, HttpSend]:
 # The standalone stream
 
 
-NO = (b"no", "text/plain")
-
-
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
-        *((status, *NO) for status in (400, 401, 403, 405, 406, 409)),
+        *((status, b"no", "text/plain") for status in (400, 401, 403, 405, 406, 409)),
         *((status, b"no", "text/event-stream") for status in (300, 405)),
         (200, {"hello": 1}, "application/json"),
         (404, None, None),  # where there is no session that it could tell of

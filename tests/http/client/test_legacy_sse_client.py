@@ -517,7 +517,11 @@ def falling_back() -> Piped:
     ("status", "code"),
     [
         *((s, None) for s in (401, 402, 403, 406, 408, 409, 410, 413, 415, 429, 500, 502, 503)),
-        *((400, -32020), (400, -32021), (400, -32022), (404, -32601)),  # of the modern era
+        # errors of the modern era
+        (400, -32020),
+        (400, -32021),
+        (400, -32022),
+        (404, -32601),
     ],
 )
 def test_what_is_no_reason_to_fall_back(status: int, code: int | None) -> None:
