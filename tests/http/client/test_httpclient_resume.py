@@ -124,7 +124,8 @@ def test_resuming_is_given_up(how: int | str, attempts: int) -> None:
     hand, request = broken(settings=HttpClientSettings(max_resumes=2))
     tried = 0
     while hand.sent:
-        again, tried = hand.next(), tried + 1
+        tried += 1
+        again = hand.next()
         if isinstance(how, int):
             hand.reply(again, how, error(None, 1))
         elif how == "json":
