@@ -9,15 +9,16 @@ import pytest
 from mcpcore_transports.targets import parse_target
 from tests.gateway.backend import backend
 from tests.gateway.test_gateway import gateway
+from tests.http.server.test_origin import BAD_HOSTS, BAD_ORIGINS, HERE
 from tests.transports.http.test_http_heads import BAD_REQUESTS, UNFINDABLE
-from tests.transports.http.test_http_server_safety import HOSTS, ORIGINS
 from tests.transports.http_fixture import Client, http, initialize, legacy, tool
 from tests.transports.malformed import TABLE
 from tests.transports.served import served
 
 pytestmark = pytest.mark.anyio
 
-LOCAL = {"Host": "localhost:8000"}
+GOOD_HOSTS = ("localhost", "LOCALHOST:1", "[::1]:80", "[0:0:0:0:0:0:0:1]", HERE)
+GOOD_ORIGINS = (f"http://{HERE}", f"HTTP://{HERE}")
 LONE = {
     "a nested body": http(b"[" * 100_000),
     "a body that is too long": http(headers={"Content-Length": "999999999"}),
@@ -40,8 +41,11 @@ LONE = {
 """Whole requests, each on a connection of its own."""
 ROWS = {
     **{f"head: {name}": data for name, (data, _) in {**BAD_REQUESTS, **UNFINDABLE}.items()},
-    **{f"host: {name}": tool("echo", headers={"Host": name}) for name in HOSTS},
-    **{f"origin: {name}": tool("echo", headers={**LOCAL, "Origin": name}) for name in ORIGINS},
+    **{f"host: {name}": tool("echo", headers={"Host": name}) for name in (*GOOD_HOSTS, *BAD_HOSTS)},
+    **{
+        f"origin: {name}": tool("echo", headers={"Host": HERE, "Origin": name})
+        for name in (*GOOD_ORIGINS, *BAD_ORIGINS)
+    },
     **{f"body: {row.name}": http(row.data) for row in TABLE},
     **LONE,
 }

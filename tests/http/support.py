@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from mcpcore import HttpClient, HttpServer, Implementation, Refusal, StreamInterrupted
 from mcpcore.engine.config import Config, Limits, Negotiation
-from mcpcore.engine.events import Event
+from mcpcore.engine.events import EndReason, Event, RequestEnded
 from mcpcore.http import headers
 from mcpcore.http.messages import HttpAbort, HttpChunk, HttpEnd, HttpHead, HttpRequest, HttpSend
 from mcpcore.http.settings import HttpClientSettings, HttpSettings
@@ -96,6 +96,11 @@ class Reply(Struct):
     end: HttpEnd | None = None
 
     @property
+    def cut(self) -> bool:
+        """Whether it has ended with its connection."""
+        return self.end is not None and self.end.close
+
+    @property
     def status(self) -> int:
         assert self.head is not None, "no head yet"
         return self.head.status
@@ -161,12 +166,17 @@ class Bench:
         path: str = "/mcp",
         principal: str | Refusal | None = None,
         remove: tuple[str, ...] = (),
+        repeat: tuple[str, ...] = (),
         pump: bool = True,
         peer: str | None = None,
         root: str = "",
+        scheme: str = "http",
         **headers: str,
     ) -> int:
-        """Send one request; give its exchange. Keyword ``mcp_name`` is the header mcp-name."""
+        """Send one request; give its exchange. Keyword ``mcp_name`` is the header mcp-name.
+
+        ``remove`` and ``repeat`` name headers that are not there, or twice.
+        """
         path, _, query = path.partition("?")
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         if body is None:
@@ -187,8 +197,10 @@ class Bench:
                 (name.encode(), value.encode("latin-1"))
                 for name, value in lines.items()
                 if name not in remove
+                for _ in range(1 + (name in repeat))
             ],
             peer=peer,
+            scheme=scheme,
         )
         route = next(self._routes)
         self.replies[route] = Reply()
@@ -229,11 +241,15 @@ class Bench:
         self.server.respond(key, result)
         self.pump()
 
+    def look(self) -> None:
+        """Take all events, and write nothing."""
+        while (event := self.server.next_event()) is not None:
+            self.events.append(event)
+
     def pump(self) -> None:
         """Take all events and write everything that can be written."""
         while True:
-            while (event := self.server.next_event()) is not None:
-                self.events.append(event)
+            self.look()
             told = self.server.writable()
             # What was told of before and not taken is still there.
             open_routes = [route for route, reply in self.replies.items() if reply.end is None]
@@ -585,6 +601,12 @@ class Hand:
         self.pump()
         return [event for event in self.events if isinstance(event, StreamInterrupted)]
 
+    def ended(self, request: Any, reason: EndReason) -> RequestEnded:
+        """The end of a request: whose it is, and why."""
+        ended: RequestEnded = self.take(RequestEnded)
+        assert (ended.request, ended.reason) == (request, reason)
+        return ended
+
     def pass_time(self, seconds: float) -> None:
         until = self.now + seconds
         while (due := self.client.deadline()) is not None and due <= until:
@@ -600,18 +622,19 @@ class Hand:
         self.events.clear()
         return self
 
+    def shake_hands(self, version: str = LEGACY, session: str | None = "s-1") -> "Hand":
+        """Answer ``initialize``, and accept what follows."""
+        fields = {} if session is None else {"mcp_session_id": session}
+        self.result(self.next(), initialize_result(version), **fields)
+        self.reply(self.next(), 202)
+        return self
+
     def open_legacy(
         self, version: str = LEGACY, session: str | None = "s-1", *, stream: bool = False
     ) -> "Hand":
         """Go through the handshake of a client that speaks the legacy era only."""
         self.client.start(now=self.now)
-        first = self.next()
-        if session is None:
-            self.result(first, initialize_result(version))
-        else:
-            self.result(first, initialize_result(version), mcp_session_id=session)
-        self.reply(self.next(), 202)
-        get = self.next()
+        get = self.shake_hands(version, session).next()
         assert get.method == "GET"
         if stream:
             self.stream(get)
@@ -632,6 +655,32 @@ def starting(
     hand = Hand(make_client(settings, negotiation=negotiation, **options))
     hand.client.start(now=hand.now)
     return hand
+
+
+def modern(**options: Any) -> Hand:
+    """A client that has negotiated the modern era."""
+    return Hand(make_client(**options)).open_modern()
+
+
+def legacy(
+    version: str = LEGACY, session: str | None = "s-1", *, stream: bool = False, **options: Any
+) -> Hand:
+    """A client in a session."""
+    hand = Hand(make_client(negotiation=Negotiation.LEGACY, **options))
+    return hand.open_legacy(version, session, stream=stream)
+
+
+DONE: dict[str, Any] = {"resultType": "complete", "content": []}
+
+
+def result(id: Any, value: Any = DONE) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": id, "result": value}
+
+
+def error(id: Any, code: int, message: str = "no", **more: Any) -> dict[str, Any]:
+    """An error, without an id where that is None."""
+    body = {"jsonrpc": "2.0", "error": {"code": code, "message": message, **more}}
+    return body if id is None else {**body, "id": id}
 
 
 DISCOVERED = {

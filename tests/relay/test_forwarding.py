@@ -75,7 +75,7 @@ class Gateway(StoreBench):
     def _connect(self, link: UpstreamLink) -> Peer:
         return self.backend.connect(self, link)  # type: ignore[arg-type]
 
-    def _events(self) -> None:
+    def look(self) -> None:
         moving = True
         while moving:
             moving = False

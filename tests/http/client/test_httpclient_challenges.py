@@ -23,26 +23,33 @@ from mcpcore.http.client.challenges import Unauthorized
 from mcpcore.wire.sse import encode_event
 from tests.http.support import (
     DISCOVERED,
+    DONE,
     ECHO,
     LEGACY,
     MODERN,
     Hand,
     initialize_result,
-    make_client,
+    legacy,
+    modern,
     starting,
 )
 
-DONE: dict[str, Any] = {"resultType": "complete", "content": []}
 NAMED = 'Bearer resource_metadata="http://localhost/x"'
 ERAS = pytest.mark.parametrize("era", ["modern", "legacy"])
 
 
 def hand_of(era: str, *, stream: bool = False, **settings: Any) -> Hand:
-    negotiation = Negotiation.LEGACY if era == "legacy" else Negotiation.AUTO
     made = HttpClientSettings(answer_challenges=True, **settings)
     limits = Limits(request_timeout=20, max_timeout=60)
-    hand = Hand(make_client(made, limits=limits, negotiation=negotiation))
-    return hand.open_legacy(stream=stream) if era == "legacy" else hand.open_modern()
+    if era == "legacy":
+        return legacy(stream=stream, settings=made, limits=limits)
+    return modern(settings=made, limits=limits)
+
+
+def beginning(negotiation: Negotiation = Negotiation.LEGACY, **settings: Any) -> Hand:
+    """A client that is about to send its first message."""
+    made = HttpClientSettings(answer_challenges=True, **settings)
+    return starting(made, negotiation=negotiation)
 
 
 def refuse(hand: Hand, send: HttpSend, status: int = 401, *lines: str) -> Unauthorized:
@@ -110,8 +117,8 @@ def test_a_call_is_given_up(era: str) -> None:
     request = hand.client.request("tools/call", ECHO, now=hand.now)
     told = refuse(hand, hand.next())
     hand.client.give_up_exchange(told.exchange, "nobody signed in", now=hand.now)
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (request, EndReason.REFUSED)
+    ended = hand.ended(request, EndReason.REFUSED)
+    assert ended.fault is not None
     assert (ended.fault.kind, ended.fault.status) == (FaultKind.AUTHORIZATION, 401)
     assert ended.message.startswith("tools/call: the server answered with HTTP status 401 ")
     assert ended.message.endswith("; nobody signed in")
@@ -129,8 +136,7 @@ def test_a_call_is_given_up(era: str) -> None:
     ],
 )
 def test_other_refusals_stand(status: int, lines: list[str], settings: dict[str, Any]) -> None:
-    hand = Hand(make_client(HttpClientSettings(**{"answer_challenges": True, **settings})))
-    hand.open_modern()
+    hand = modern(settings=HttpClientSettings(**{"answer_challenges": True, **settings}))
     _, send = hand.call()
     headers = [(b"www-authenticate", line.encode()) for line in lines]
     hand.client.response_head(send.exchange, status, headers, now=hand.now)
@@ -209,8 +215,7 @@ def test_the_deadlines_of_others_go_on_while_a_later_discovery_is_refused(then: 
         hand.client.cancel(asked, now=hand.now)
         assert hand.take(RequestEnded).request == asked
     hand.pass_time(20.5)
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (request, EndReason.TIMED_OUT)
+    hand.ended(request, EndReason.TIMED_OUT)
     if then == "answered":
         hand.result(retry(hand, told), DISCOVERED)
         assert hand.take(ResultReceived).request == asked
@@ -232,8 +237,7 @@ def test_progress_after_the_pause_counts_from_there() -> None:
 
 
 def test_the_limit_of_the_pause_ends_with_it() -> None:
-    hand = Hand(make_client(HttpClientSettings(answer_challenges=True, answer_timeout=100.0)))
-    hand.open_modern()
+    hand = modern(settings=HttpClientSettings(answer_challenges=True, answer_timeout=100.0))
     hand.client.request("tools/call", ECHO, now=hand.now, timeout=None)
     send = retry(hand, refuse(hand, hand.next()))
     hand.pass_time(1000)
@@ -343,35 +347,30 @@ def test_what_opens_a_session_in_place_of_a_lost_one_waits_for_an_outage_to_pass
 # Messages that open a conversation
 
 
-def test_the_first_message_is_refused() -> None:
-    hand = Hand(make_client(HttpClientSettings(answer_challenges=True)))
-    hand.client.start(now=hand.now)
-    told = refuse(hand, hand.next())
-    assert told.operation == "server/discover"
-    hand.pass_time(300)
-    hand.result(retry(hand, told), DISCOVERED)
-    assert hand.take(Ready).revision.name == MODERN
-
-
+@pytest.mark.parametrize("good", [True, False])
 @pytest.mark.parametrize("negotiation", [Negotiation.AUTO, Negotiation.LEGACY])
-def test_no_authorization_is_no_evidence_of_an_era(negotiation: Negotiation) -> None:
-    settings = HttpClientSettings(answer_challenges=True)
-    hand = Hand(make_client(settings, negotiation=negotiation))
-    hand.client.start(now=hand.now)
+def test_the_first_message_is_refused(negotiation: Negotiation, good: bool) -> None:
+    hand = beginning(negotiation)
     told = refuse(hand, hand.next())
+    auto = negotiation is Negotiation.AUTO
+    assert told.operation == ("server/discover" if auto else "initialize")
+    hand.pass_time(300)
+    if good:
+        hand.result(retry(hand, told), DISCOVERED if auto else initialize_result())
+        assert hand.take(Ready).revision.name == (MODERN if auto else LEGACY)
+        return
     hand.client.give_up_exchange(told.exchange, "nobody signed in", now=hand.now)
     failed = hand.take(NegotiationFailed)
     assert failed.fault.kind is FaultKind.AUTHORIZATION
     assert "nobody signed in" in failed.message
-    assert hand.sent == []
+    assert hand.sent == [], "it is no evidence of another era"
 
 
-@pytest.mark.parametrize("then", ["good", "no", "an outage"])
+@pytest.mark.parametrize("then", ["good", "given up", "cancelled", "an outage"])
 def test_the_message_that_opens_a_session_is_refused(then: str) -> None:
-    settings = HttpClientSettings(answer_challenges=True, get_stream=False)
-    hand = starting(settings)
+    hand = beginning(get_stream=False)
     hand.result(hand.next(), initialize_result(), mcp_session_id="s-1")
-    hand.client.request("tools/call", ECHO, now=hand.now)
+    request = hand.client.request("tools/call", ECHO, now=hand.now)
     told = refuse(hand, hand.next())
     assert told.operation == "notifications/initialized"
     hand.pass_time(400)  # the call that waits for it has not timed out
@@ -380,15 +379,20 @@ def test_the_message_that_opens_a_session_is_refused(then: str) -> None:
         again = hand.next()
         assert again.after
         told = refuse(hand, again)
-    if then != "no":
-        hand.reply(retry(hand, told), 202)
-        hand.result(hand.next(), DONE)
-        hand.take(ResultReceived)
-    else:
+    if then == "given up":
         hand.client.give_up_exchange(told.exchange, "nobody signed in", now=hand.now)
         ended = hand.take(RequestEnded)
         assert (ended.method, ended.fault.kind) == ("tools/call", FaultKind.AUTHORIZATION)
         assert "nobody signed in" in hand.take(ConnectionEnded).reason
+        return
+    if then == "cancelled":
+        hand.client.cancel(request, now=hand.now)
+    hand.reply(retry(hand, told), 202)
+    if then != "cancelled":
+        hand.result(hand.next(), DONE)
+        hand.take(ResultReceived)
+    assert hand.sent == []
+    assert hand.client.deadline() is None
 
 
 def test_messages_after_a_refused_report_keep_their_order() -> None:
@@ -419,10 +423,7 @@ def test_a_notification_is_given_up() -> None:
 
 
 def test_the_standalone_stream_is_refused() -> None:
-    settings = HttpClientSettings(answer_challenges=True)
-    hand = starting(settings)
-    hand.result(hand.next(), initialize_result(LEGACY), mcp_session_id="s-1")
-    hand.reply(hand.next(), 202)
+    hand = beginning().shake_hands()
     get = hand.next()
     again = retry(hand, refuse(hand, get))
     assert same(get, again)
@@ -504,8 +505,7 @@ def test_a_resumption_is_refused(outage: bool) -> None:
 
 @pytest.mark.parametrize("good", [True, False])
 def test_the_stream_of_http_sse_is_refused(good: bool) -> None:
-    settings = HttpClientSettings(answer_challenges=True, legacy_sse=SseUse.ONLY)
-    hand = starting(settings)
+    hand = beginning(legacy_sse=SseUse.ONLY)
     told = refuse(hand, hand.next())
     hand.pass_time(300)
     if not good:
@@ -526,8 +526,7 @@ def test_the_stream_of_http_sse_is_refused(good: bool) -> None:
 
 
 def test_the_stream_that_is_tried_after_a_refusal_wants_authorization() -> None:
-    settings = HttpClientSettings(answer_challenges=True)
-    hand = starting(settings)
+    hand = beginning()
     hand.reply(hand.next(), 405)
     told = refuse(hand, hand.next())
     hand.client.give_up_exchange(told.exchange, "nobody signed in", now=hand.now)
@@ -536,10 +535,7 @@ def test_the_stream_that_is_tried_after_a_refusal_wants_authorization() -> None:
 
 
 def test_the_stream_of_http_sse_names_no_endpoint_after_the_retry() -> None:
-    settings = HttpClientSettings(
-        answer_challenges=True, legacy_sse=SseUse.ONLY, endpoint_timeout=5.0
-    )
-    hand = starting(settings)
+    hand = beginning(legacy_sse=SseUse.ONLY, endpoint_timeout=5.0)
     retry(hand, refuse(hand, hand.next()))
     hand.pass_time(5)
     assert "no endpoint within 5 s" in hand.take(NegotiationFailed).message
@@ -555,18 +551,6 @@ def test_a_stream_of_a_lost_session_is_not_sent_again() -> None:
     hand.reply(hand.next(), 404)
     assert hand.client.retry_exchange(told.exchange, now=hand.now) is None
     assert hand.take(RequestEnded).method == "tools/call"
-
-
-def test_a_call_that_waits_for_a_parked_handshake_is_cancelled() -> None:
-    settings = HttpClientSettings(answer_challenges=True, get_stream=False)
-    hand = starting(settings)
-    hand.result(hand.next(), initialize_result(), mcp_session_id="s-1")
-    request = hand.client.request("tools/call", ECHO, now=hand.now)
-    told = refuse(hand, hand.next())
-    hand.client.cancel(request, now=hand.now)
-    hand.reply(retry(hand, told), 202)
-    assert hand.sent == []
-    assert hand.client.deadline() is None
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,20 @@ from mcpcore.engine.events import (
 from mcpcore.http.client.call import Planner, Recovery
 from mcpcore.spec.errors import INTERNAL_ERROR, METHOD_NOT_FOUND, ErrorData
 from tests.http.client.test_httpclient_resume import broken, cursor
-from tests.http.client.test_httpclient_rules import DONE, legacy, modern, result
 from tests.http.client.test_httpclient_sessions import streaming
-from tests.http.support import ECHO, LEGACY, Hand, initialize_result, make_client, note, starting
+from tests.http.support import (
+    DONE,
+    ECHO,
+    LEGACY,
+    Hand,
+    initialize_result,
+    legacy,
+    make_client,
+    modern,
+    note,
+    result,
+    starting,
+)
 
 
 def head(hand: Hand, send: HttpSend, status: int, **headers: str) -> None:
@@ -71,15 +82,18 @@ def test_what_the_driver_tells_is_passed_on(kind: FaultKind, reason: EndReason, 
     assert hand.client.exchanges == 0
 
 
-def test_a_failed_negotiation_has_one_too() -> None:
-    hand = starting()
+@pytest.mark.parametrize("negotiation", [Negotiation.LEGACY, Negotiation.AUTO])
+def test_a_failed_negotiation_has_one_too(negotiation: Negotiation) -> None:
+    hand = starting(negotiation=negotiation)
     request = hand.client.request("tools/list", now=0)
-    send = hand.next()
     fault = Fault(FaultKind.TLS)
-    hand.client.response_end(send.exchange, error="no trust", fault=fault, now=0)
-    assert hand.take(NegotiationFailed).fault == fault
+    hand.client.response_end(hand.next().exchange, error="no trust", fault=fault, now=0)
+    failed = hand.take(NegotiationFailed)
+    assert failed.fault == fault
+    assert "no trust" in failed.message
     ended = hand.take(RequestEnded)
     assert (ended.request, ended.fault) == (request, fault)
+    assert hand.sent == [], "it is no evidence of another era"
 
 
 @pytest.mark.parametrize("kind", [FaultKind.MALFORMED, FaultKind.ENCODING, FaultKind.TOO_LARGE])
@@ -431,18 +445,14 @@ def test_requests_that_have_to_be_refused_count_too(version: str | None, event: 
     settings = HttpClientSettings(max_violations=10, get_stream=False)
     hand = modern(settings=settings)
     if version is not None:
-        hand = Hand(make_client(negotiation=Negotiation.LEGACY, settings=settings))
-        hand.client.start(now=0)
-        hand.result(hand.next(), initialize_result(version))
-        hand.reply(hand.next(), 202)
+        hand = starting(settings).shake_hands(version, None)
         hand.take(Ready)
     bad, send = hand.call()
     hand.stream(send)
     hand.data(send, b"".join(event % number for number in range(10)))
     assert hand.pump().aborted == []
     hand.data(send, b"".join(event % number for number in range(10, 500)))
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (bad, EndReason.INVALID)
+    ended = hand.ended(bad, EndReason.INVALID)
     assert "over and over" in ended.message
     assert hand.pump().aborted == [send.exchange]
     assert hand.kinds().count("Violation") == 11
@@ -461,8 +471,7 @@ def test_requests_that_the_owner_refuses_count_too() -> None:
         assert hand.client.fail(hand.take(RequestReceived).key, error)
         hand.pump()
     assert number == 22
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (bad, EndReason.INVALID)
+    hand.ended(bad, EndReason.INVALID)
 
 
 def test_an_answer_behind_too_many_of_them_is_taken() -> None:
@@ -558,8 +567,6 @@ def test_what_asks_for_nothing_has_a_deadline() -> None:
     hand = starting(HttpClientSettings(notify_timeout=7.0))
     initialize = hand.next()
     assert (initialize.timeout, initialize.repeatable) == (None, True)
-    from tests.http.support import initialize_result
-
     hand.result(initialize, initialize_result(), mcp_session_id="s")
     initialized = hand.next()
     assert (initialized.timeout, initialized.repeatable) == (7.0, True)

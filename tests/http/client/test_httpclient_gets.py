@@ -7,17 +7,14 @@ import pytest
 from mcpcore import HttpClientSettings, HttpSend
 from mcpcore.engine.events import ConnectionEnded, EndReason, Ready, RequestEnded, ResultReceived
 from tests.http.client.test_httpclient_resume import broken
-from tests.http.client.test_httpclient_rules import result
 from tests.http.client.test_httpclient_sessions import begin_anew, reopen, streaming
-from tests.http.support import ECHO, Hand, initialize_result, note, starting
+from tests.http.support import ECHO, Hand, initialize_result, note, result, starting
 
 
 def fresh(most: int = 2) -> tuple[Hand, HttpSend]:
     """A client in its first session, and the GET that it begins with."""
     settings = HttpClientSettings(max_lost_sessions=most)
-    hand = starting(settings)
-    hand.result(hand.next(), initialize_result(), mcp_session_id="s-1")
-    hand.reply(hand.next(), 202)
+    hand = starting(settings).shake_hands()
     return hand, hand.next()
 
 
@@ -119,8 +116,7 @@ def test_where_nothing_is_there_for_get_no_call_is_resumed() -> None:
     hand.stream(send, note("notifications/a"), id="e-1")
     hand.end(send, "connection reset")
     assert hand.sent == []
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
+    hand.ended(request, EndReason.CLOSED)
     assert "RequestEnded" not in hand.kinds()
     called(hand)
 
@@ -242,26 +238,52 @@ def test_a_stream_shows_that_something_is_there() -> None:
     assert hand.client.session == "s-2"
 
 
-def test_a_server_that_opens_streams_and_forgets_is_given_up() -> None:
-    hand, get = fresh()
-    opened = 1
-    while True:
-        hand.stream(get)
-        hand.end(get, "connection reset")
-        hand.reply(hand.next(), 404)
-        if not hand.pump().sent:
-            break
-        opened += 1
-        assert opened < 5
-        get = begin_anew(hand, f"s-{opened}")
-    assert opened == 2
-    assert hand.take(ConnectionEnded).reason == "the server does not keep its sessions"
-
-
-def test_without_a_session_a_get_has_none_to_lose() -> None:
-    hand = starting()
-    hand.result(hand.next(), initialize_result())
-    hand.reply(hand.next(), 202)
+def announced(hand: Hand, session: str) -> None:
+    """The session is lost when we say that we are ready."""
+    hand.result(hand.next(), initialize_result(), mcp_session_id=session)
     hand.reply(hand.next(), 404)
-    assert hand.sent == []
-    assert hand.kinds() == ["Ready"]
+
+
+def begun(hand: Hand, session: str) -> None:
+    """The stream of the handshake can be picked up once, so that 404 is about the session."""
+    both: list[dict[str, str]] = [{"mcp_session_id": session}, {}]
+    for fields in both:
+        send = hand.next()
+        hand.head(send, 200, "text/event-stream", **fields)
+        hand.data(send, b"id: e-1\nretry: 1000\ndata:\n\n")
+        hand.end(send, "connection reset")
+    hand.reply(hand.next(), 404)
+
+
+def streamed(hand: Hand, session: str) -> None:
+    """The stream breaks off, and the session is lost when it is opened again."""
+    get = hand.shake_hands(session=session).next()
+    hand.stream(get)
+    hand.end(get, "connection reset")
+    hand.reply(hand.next(), 404)
+
+
+def asked(hand: Hand, session: str) -> None:
+    """The session is lost when a question of the server is answered."""
+    get = hand.shake_hands(session=session).next()
+    hand.stream(get, {"jsonrpc": "2.0", "id": session, "method": "ping"})
+    hand.reply(hand.next(), 404)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4])
+@pytest.mark.parametrize("lose", [announced, begun, streamed, asked])
+def test_a_server_that_keeps_no_session_is_given_up(
+    lose: Callable[[Hand, str], None], most: int
+) -> None:
+    hand = starting(HttpClientSettings(max_lost_sessions=most))
+    waits = lose in (announced, begun)
+    request = hand.client.request("tools/list", now=0) if waits else None
+    rounds = 0
+    while hand.pump().sent:
+        rounds += 1
+        assert rounds < 6
+        lose(hand, f"s-{rounds}")
+    assert rounds == most
+    assert not waits or hand.take(RequestEnded).request == request
+    assert hand.take(ConnectionEnded).reason == "the server does not keep its sessions"
+    assert hand.client.exchanges == 0

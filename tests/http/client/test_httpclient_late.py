@@ -7,7 +7,6 @@ from mcpcore.engine.events import ErrorReceived, ProgressReceived, Ready, Violat
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
 from tests.http.support import (
     DISCOVERED,
-    LEGACY,
     Hand,
     initialize_result,
     make_client,
@@ -58,15 +57,9 @@ def test_progress_begins_anew_with_the_request(version: str) -> None:
     again = hand.next()
     assert again.method == "GET"
     hand.reply(again, 404)
-    opening = hand.next()
-    hand.result(opening, initialize_result(version), mcp_session_id="s-2")
-    hand.reply(hand.next(), 202)
+    hand.shake_hands(version, "s-2")
     posts = [hand.next(), hand.next()]
     (second,) = [send for send in posts if send.method == "POST"]
     hand.stream(second, news)
     assert hand.take(ProgressReceived).progress == 1
     assert not [event for event in hand.events if isinstance(event, Violation)]
-
-
-def test_the_latest_legacy_revision_is_among_them() -> None:
-    assert LEGACY in RESUMABLE

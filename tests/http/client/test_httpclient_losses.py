@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from mcpcore import HttpClientSettings, HttpSend, Negotiation
 from mcpcore.engine.events import (
-    ConnectionEnded,
     EndReason,
     NotificationReceived,
     Ready,
@@ -22,7 +21,6 @@ from mcpcore.engine.events import (
 )
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore.wire.sse import encode_event
-from tests.http.client.test_httpclient_rules import error, result
 from tests.http.client.test_httpclient_sessions import begin_anew, streaming
 from tests.http.support import (
     DISCOVERED,
@@ -30,10 +28,12 @@ from tests.http.support import (
     LEGACY,
     MODERN,
     Hand,
+    error,
     initialize_result,
     make_client,
     note,
     request,
+    result,
 )
 
 # Answers to what a lost session has asked
@@ -193,9 +193,7 @@ def test_what_the_engine_answers_is_not_said_either(version: str, message: Any) 
     hand, get, call = asking(version)
     brings(hand, get, message)
     loses(hand, call)
-    opening = hand.next()
-    hand.result(opening, initialize_result(version), mcp_session_id="s-2")
-    hand.reply(hand.next(), 202)
+    hand.shake_hands(version, "s-2")
     hand.reply(hand.next(), 405)
     assert [send.body for send in hand.sent] == [call.body]
 
@@ -359,27 +357,6 @@ def primed(hand: Hand, send: HttpSend, session: str | None = None) -> None:
     fields = {} if session is None else {"mcp_session_id": session}
     hand.head(send, 200, "text/event-stream", **fields)
     hand.data(send, b"id: e-1\nretry: 1000\ndata:\n\n")
-
-
-@pytest.mark.parametrize("most", [1, 3])
-def test_a_server_that_forgets_what_it_begins_is_given_up(most: int) -> None:
-    # Each time it lets the stream be picked up once, so that 404 is about the session.
-    hand = Hand(
-        make_client(HttpClientSettings(max_lost_sessions=most), negotiation=Negotiation.LEGACY)
-    )
-    hand.client.start(now=hand.now)
-    rounds = 0
-    while hand.pump().sent:
-        rounds += 1
-        assert rounds < 6
-        for session in (f"s-{rounds}", None):
-            send = hand.next()
-            primed(hand, send, session)
-            hand.end(send, "connection reset")
-        hand.reply(hand.next(), 404)
-    assert rounds == most
-    assert hand.take(ConnectionEnded).reason == "the server does not keep its sessions"
-    assert hand.client.exchanges == 0
 
 
 @pytest.mark.parametrize("sent", [True, False])

@@ -20,10 +20,18 @@ from mcpcore.engine.events import (
     Violation,
 )
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
-from tests.http.client.test_httpclient_rules import DONE, legacy, result
 from tests.http.client.test_legacy_sse_client import Piped, piped
 from tests.http.cutwire import CutWire, Point
-from tests.http.support import ECHO, LEGACY, Hand, initialize_result, make_client
+from tests.http.support import (
+    DONE,
+    ECHO,
+    LEGACY,
+    Hand,
+    initialize_result,
+    legacy,
+    make_client,
+    result,
+)
 
 INITIALIZED = "notifications/initialized"
 NAMES = [row.name for row in LEGACY_ROWS if row.streamable_http]
@@ -334,11 +342,7 @@ def test_a_session_that_is_lost_while_it_is_announced_is_opened_anew() -> None:
 
 
 def piped_opening() -> Piped:
-    hand = piped().begin().endpoint()
-    first = hand.next()
-    hand.reply(first, 202)
-    hand.say(result(hand.body_of(first)["id"], initialize_result("2024-11-05")))
-    return hand
+    return piped().begin().endpoint().answer_initialize()
 
 
 def test_over_sse_it_is_said_again() -> None:
@@ -369,10 +373,7 @@ def test_over_sse_requests_wait_for_the_next_conversation() -> None:
     meets(hand, saying(hand), 400)
     hand.take(ConnectionEnded)
     hand.client.succeed()
-    hand.begin().endpoint("/messages?session_id=2")
-    first = hand.next()
-    hand.reply(first, 202)
-    hand.say(result(hand.body_of(first)["id"], initialize_result("2024-11-05")))
+    hand.begin().endpoint("/messages?session_id=2").answer_initialize()
     hand.reply(saying(hand), 202)
     assert hand.body_of(hand.next())["method"] == "tools/list"
     assert request not in [event.request for event in ended(hand)]

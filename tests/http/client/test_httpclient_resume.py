@@ -17,9 +17,8 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.http.client.call import Backoff, Recovery
-from tests.http.client.test_httpclient_rules import legacy, result
 from tests.http.client.test_httpclient_sessions import reopen, streaming
-from tests.http.support import ECHO, Hand, note, starting
+from tests.http.support import ECHO, Hand, error, legacy, note, result, starting
 
 SEED = bytes(range(16))
 
@@ -113,18 +112,40 @@ def test_what_is_done_is_told() -> None:
     assert hand.kinds() == []
 
 
-@pytest.mark.parametrize("how", ["no connection", "refused"])
-def test_a_stream_that_cannot_be_resumed_was_of_a_request_that_was_sent(how: str) -> None:
-    hand, _ = broken(settings=HttpClientSettings(max_resumes=1))
-    if how == "refused":
-        hand.reply(hand.next(), 408)
-    else:
-        fault = Fault(FaultKind.CONNECT)
-        hand.client.response_end(hand.next().exchange, error="refused", fault=fault, now=hand.now)
-        hand.pump()
-    ended = hand.take(RequestEnded)
-    assert ended.fault is not None
-    assert ended.fault.sent_before
+@pytest.mark.parametrize(
+    ("how", "attempts"),
+    [
+        *((status, 1) for status in (400, 405, 408, 410)),
+        *((how, 2) for how in (503, "no connection", "cut")),
+        ("json", 1),
+    ],
+)
+def test_resuming_is_given_up(how: int | str, attempts: int) -> None:
+    hand, request = broken(settings=HttpClientSettings(max_resumes=2))
+    tried = 0
+    while hand.sent:
+        tried += 1
+        again = hand.next()
+        if isinstance(how, int):
+            hand.reply(again, how, error(None, 1))
+        elif how == "json":
+            hand.reply(again, 200, result(request))
+        elif how == "cut":
+            hand.stream(again)
+            hand.end(again, "connection reset")
+        else:
+            fault = Fault(FaultKind.CONNECT)
+            hand.client.response_end(again.exchange, error="refused", fault=fault, now=hand.now)
+            hand.pump()
+    assert tried == attempts
+    ended = hand.ended(request, EndReason.CLOSED)
+    if isinstance(how, int) and attempts == 1:
+        assert ended.fault == Fault(FaultKind.STATUS, how, sent_before=True)
+        assert str(how) in ended.message
+    elif how == "no connection":
+        assert ended.fault == Fault(FaultKind.CONNECT, sent_before=True)
+    assert hand.kinds() == []
+    assert hand.interruptions()[-1].recovery is Recovery.FAIL
 
 
 def test_what_is_told_follows_what_had_arrived() -> None:
@@ -182,18 +203,6 @@ def test_a_refusal_that_is_final(status: int) -> None:
     hand.reply(hand.next(), status)
     assert hand.sent == []
     assert [event.recovery for event in hand.interruptions()] == [Recovery.RESUME, Recovery.FAIL]
-
-
-@pytest.mark.parametrize("status", [400, 410])
-def test_a_call_whose_cursor_is_refused_ends_once(status: int) -> None:
-    hand, request = broken()
-    hand.reply(hand.next(), status, {"jsonrpc": "2.0", "error": {"code": 1, "message": "x"}})
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
-    assert str(status) in ended.message
-    assert ended.fault == Fault(FaultKind.STATUS, status, sent_before=True)
-    assert hand.kinds() == []
-    assert hand.interruptions()[-1].recovery is Recovery.FAIL
 
 
 def test_resuming_can_be_switched_off() -> None:
@@ -286,8 +295,7 @@ def test_only_what_is_safe_is_asked_again(method: str, params: Any, saved: bool,
         ] == request
         assert "RequestEnded" not in hand.kinds()
     else:
-        ended = hand.take(RequestEnded)
-        assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
+        ended = hand.ended(request, EndReason.CLOSED)
         assert "session" in ended.message
         assert hand.kinds().count("RequestEnded") == 0
     assert hand.sent == []
@@ -303,13 +311,8 @@ def test_what_was_asked_again_is_not_asked_a_third_time() -> None:
 
 
 def test_a_client_without_a_get_stream_resumes_all_the_same() -> None:
-    hand = starting(HttpClientSettings(get_stream=False))
-    from tests.http.support import initialize_result
-
-    hand.result(hand.next(), initialize_result(), mcp_session_id="s-1")
-    hand.reply(hand.next(), 202)
-    request = hand.client.request("tools/call", ECHO, now=0)
-    send = hand.next()
+    hand = starting(HttpClientSettings(get_stream=False)).shake_hands()
+    request, send = hand.call()
     hand.stream(send)
     hand.data(send, b"id: e-1\ndata:\n\n")
     hand.end(send)

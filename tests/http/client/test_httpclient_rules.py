@@ -27,36 +27,20 @@ from mcpcore.engine.events import (
 from mcpcore.http.client.call import DownloadProgress
 from mcpcore.wire.sse import encode_event
 from tests.http.support import (
+    DONE,
     ECHO,
     LEGACY,
     MODERN,
     Hand,
+    error,
     initialize_result,
+    legacy,
     make_client,
+    modern,
     note,
+    result,
     starting,
 )
-
-DONE: dict[str, Any] = {"resultType": "complete", "content": []}
-
-
-def modern(**options: Any) -> Hand:
-    return Hand(make_client(**options)).open_modern()
-
-
-def legacy(version: str = LEGACY, session: str | None = "s-1", **options: Any) -> Hand:
-    hand = Hand(make_client(negotiation=Negotiation.LEGACY, **options))
-    return hand.open_legacy(version, session)
-
-
-def result(id: Any, value: Any = DONE) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "id": id, "result": value}
-
-
-def error(id: Any, code: int, **more: Any) -> dict[str, Any]:
-    message = {"jsonrpc": "2.0", "error": {"code": code, "message": "no", **more}}
-    return message if id is None else {**message, "id": id}
-
 
 # What is sent
 
@@ -185,8 +169,7 @@ def test_the_headers_of_legacy_requests(version: str, header: str | None) -> Non
     hand.reply(initialized, 202)
     get = hand.next()
     hand.reply(get, 405)
-    hand.client.request("tools/call", ECHO, now=0)
-    call = hand.next()
+    _, call = hand.call()
     hand.client.close(now=0)
     delete = hand.next()
     for send, method in (
@@ -204,10 +187,17 @@ def test_the_headers_of_legacy_requests(version: str, header: str | None) -> Non
     assert "content-type" not in hand.fields_of(get)
 
 
-def test_without_a_session_id_none_is_sent() -> None:
-    hand = legacy(session=None)
+@pytest.mark.parametrize(
+    ("session", "options"),
+    [(None, {}), ("s-1", {"settings": HttpClientSettings(delete_session=False)})],
+    ids=["none", "left alone"],
+)
+def test_what_names_no_session_or_leaves_it_alone_deletes_none(
+    session: str | None, options: dict[str, Any]
+) -> None:
+    hand = legacy(session=session, **options)
     hand.client.request("tools/list", now=hand.now)
-    assert "mcp-session-id" not in hand.fields_of(hand.next())
+    assert hand.fields_of(hand.next()).get("mcp-session-id") == session
     hand.client.close(now=hand.now)
     assert hand.pump().sent == []
     hand.take(ConnectionEnded)
@@ -225,8 +215,7 @@ def test_such_a_session_id_ends_an_initialize_that_our_owner_asks_for() -> None:
     hand = legacy()
     asked = hand.client.request("initialize", now=hand.now)
     hand.result(hand.next(), initialize_result(), mcp_session_id="a b")
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (asked, EndReason.INVALID)
+    hand.ended(asked, EndReason.INVALID)
     assert hand.client.session == "s-1"
 
 
@@ -322,8 +311,7 @@ def test_a_subscription_stays_open() -> None:
     hand.pass_time(10_000)
     assert hand.kinds() == []
     hand.end(send)
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
+    hand.ended(request, EndReason.CLOSED)
 
 
 @pytest.mark.parametrize("kind", ["json", "events"])
@@ -342,8 +330,7 @@ def test_an_answer_to_another_request_is_refused(kind: str, foreign: Any) -> Non
     if kind == "json":
         hand.reply(send, body=result(second))
         assert sorted(hand.kinds()) == ["RequestEnded", "Violation"]
-        ended = hand.take(RequestEnded)
-        assert (ended.request, ended.reason) == (first, EndReason.INVALID)
+        hand.ended(first, EndReason.INVALID)
 
 
 def test_answers_do_not_belong_on_the_standalone_stream() -> None:
@@ -356,46 +343,58 @@ def test_answers_do_not_belong_on_the_standalone_stream() -> None:
     assert hand.kinds() == ["Violation"] * 2
 
 
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, -32602),
+        (400, -32600),
+        (404, -32601),
+        (500, -32603),
+        (503, 1001),
+        (401, 5),
+        (429, 5),
+        (200, 5),
+    ],
+)
 @pytest.mark.parametrize("named", [True, False])
-def test_an_error_tells_the_status_that_it_came_with(named: bool) -> None:
+def test_an_error_answers_the_request_of_its_exchange_under_any_status(
+    status: int, code: int, named: bool
+) -> None:
     hand = modern()
     request, send = hand.call()
-    hand.reply(send, 429, error(request if named else None, 5), retry_after="7")
-    assert hand.take(ErrorReceived).fault == Fault(FaultKind.STATUS, 429, 7.0)
-    request, send = hand.call()
-    hand.reply(send, 200, error(request, 5))
-    assert hand.take(ErrorReceived).fault is None
-
-
-def test_an_error_without_id_answers_the_request_of_its_exchange() -> None:
-    hand = modern()
-    request = hand.client.request("tools/call", ECHO, now=hand.now)
-    hand.reply(hand.next(), 400, error(None, -32600))
+    hand.reply(send, status, error(request if named else None, code, data=[1]), retry_after="7")
     received = hand.take(ErrorReceived)
-    assert (received.request, received.error.code) == (request, -32600)
-    request, send = hand.call()
+    assert (received.request, received.error.code) == (request, code)
+    assert received.fault == (None if status == 200 else Fault(FaultKind.STATUS, status, 7.0))
+
+
+def test_an_error_without_id_on_a_stream_answers_the_request_of_its_exchange() -> None:
+    hand = modern()
+    _, send = hand.call()
     hand.stream(send, {"jsonrpc": "2.0", "id": None, "error": {"code": 5, "message": "x"}})
     assert hand.take(ErrorReceived).error == ErrorData(5, "x")
 
 
 @pytest.mark.parametrize(
-    ("body", "kind", "text"),
+    ("status", "body", "kind", "text"),
     [
-        (b"{", "application/json", "no valid message"),
-        (b"", "application/json", "no valid message"),
-        (b'{"jsonrpc":"2.0","method":"notifications/x"}', "application/json", "holds no answer"),
-        (b"hello", "text/plain", "neither JSON nor an event stream"),
-        (b"<html>", "text/html; charset=utf-8", "neither JSON nor an event stream"),
-        (b"x", "nonsense", "neither JSON nor an event stream"),
+        (200, b"{", "application/json", "no valid message"),
+        (200, b"", "application/json", "no valid message"),
+        (200, json.dumps(note("notifications/x")).encode(), "application/json", "holds no answer"),
+        (200, b"hello", "text/plain", "neither JSON nor an event stream"),
+        (200, b"<html>", "text/html; charset=utf-8", "neither JSON nor an event stream"),
+        (200, b"x", "nonsense", "neither JSON nor an event stream"),
+        (202, None, None, "without answering"),
+        (204, None, None, "without answering"),
     ],
 )
-def test_successes_that_are_no_answer(body: bytes, kind: str, text: str) -> None:
+def test_successes_that_are_no_answer(
+    status: int, body: bytes | None, kind: str | None, text: str
+) -> None:
     hand = modern()
-    request = hand.client.request("tools/call", ECHO, now=hand.now)
-    hand.reply(hand.next(), 200, body, kind)
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (request, EndReason.INVALID)
-    assert text in ended.message
+    request, send = hand.call()
+    hand.reply(send, status, body, kind)
+    assert text in hand.ended(request, EndReason.INVALID).message
     assert "RequestEnded" not in hand.kinds()
 
 
@@ -438,16 +437,6 @@ def test_a_repeated_content_type_is_no_answer(header: tuple[str, str]) -> None:
     assert ("RequestEnded" in hand.kinds()) is (header[0] == "content-type")
 
 
-@pytest.mark.parametrize("status", [202, 204])
-def test_a_request_that_is_only_accepted_has_no_answer(status: int) -> None:
-    hand = modern()
-    request = hand.client.request("tools/call", ECHO, now=hand.now)
-    hand.reply(hand.next(), status)
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (request, EndReason.INVALID)
-    assert "without answering" in ended.message
-
-
 def test_a_notification_may_be_answered_with_anything() -> None:
     hand = legacy()
     for status, body in ((202, None), (200, b"ok"), (204, None)):
@@ -488,17 +477,6 @@ def test_refusals_end_their_request_with_a_clear_message(
     assert hand.kinds() == []
 
 
-@pytest.mark.parametrize(
-    ("status", "code"), [(400, -32602), (404, -32601), (500, -32603), (503, 1001), (401, 5)]
-)
-def test_json_rpc_errors_under_any_status_are_errors(status: int, code: int) -> None:
-    hand = modern()
-    request = hand.client.request("tools/call", ECHO, now=hand.now)
-    hand.reply(hand.next(), status, error(request, code, data=[1]))
-    received = hand.take(ErrorReceived)
-    assert (received.request, received.error.code) == (request, code)
-
-
 def test_an_error_for_another_request_under_a_status_ends_ours() -> None:
     hand = modern()
     request = hand.client.request("tools/call", ECHO, now=hand.now)
@@ -507,7 +485,7 @@ def test_an_error_for_another_request_under_a_status_ends_ours() -> None:
     assert hand.kinds() == ["Violation"]
 
 
-@pytest.mark.parametrize("part", ["head", "json", "events", "error"])
+@pytest.mark.parametrize("part", ["nothing", "head", "json", "events", "error"])
 def test_connections_that_break(part: str) -> None:
     hand = modern()
     request, send = hand.call()
@@ -519,21 +497,12 @@ def test_connections_that_break(part: str) -> None:
         hand.data(send, b'id: 5\ndata: {"json')
     elif part == "error":
         hand.head(send, 500, "text/plain")
-    hand.end(send, "connection reset")
-    ended = hand.take(RequestEnded)
-    assert ended.request == request
-    assert ended.reason is (EndReason.REFUSED if part == "error" else EndReason.CLOSED)
-    assert ("connection reset" in ended.message) is (part != "error")
+    hand.end(send, None if part == "nothing" else "connection reset")
+    ended = hand.ended(request, EndReason.REFUSED if part == "error" else EndReason.CLOSED)
+    assert ("connection reset" in ended.message) is (part not in ("error", "nothing"))
+    assert ("before the response" in ended.message) is (part == "nothing")
+    assert part == "error" or ended.fault is None
     assert hand.pump().sent == []
-
-
-def test_an_end_without_a_head_is_a_break() -> None:
-    hand = modern()
-    hand.client.request("tools/call", ECHO, now=hand.now)
-    hand.end(hand.next())
-    ended = hand.take(RequestEnded)
-    assert "before the response" in ended.message
-    assert ended.fault is None
 
 
 def test_replies_that_had_arrived_come_before_the_end() -> None:
@@ -558,8 +527,7 @@ def test_limits() -> None:
             hand.data(send, b'data: {"jsonrpc":"2.0","method":"notifications/a"}\n\n')
         for _ in range(3):
             hand.data(send, b"data: " + b"x" * 600)
-        ended = hand.take(RequestEnded)
-        assert (ended.request, ended.reason) == (request, EndReason.INVALID)
+        ended = hand.ended(request, EndReason.INVALID)
         assert ended.fault == Fault(FaultKind.TOO_LARGE)
         assert "1000 bytes" in ended.message
         assert hand.aborted.pop() == send.exchange
@@ -632,6 +600,9 @@ def test_a_stream_that_does_not_end_after_its_answer_is_ended() -> None:
 # The era
 
 
+SUPPORTED = {"supported": [LEGACY], "requested": MODERN}
+
+
 @pytest.mark.requirement("basic/transports/streamable-http/inspect-400")
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
@@ -641,6 +612,7 @@ def test_a_stream_that_does_not_end_after_its_answer_is_ended() -> None:
         (400, error(None, -32000), "application/json"),
         (400, error(None, -32600), "application/json"),
         (400, error(1, -32602), "application/json"),
+        (400, error(1, -32022, data=SUPPORTED), "application/json"),
         (404, None, None),
         (404, b"<html>", "text/html"),
         (405, None, None),
@@ -684,16 +656,8 @@ def test_no_evidence(status: int, body: Any) -> None:
     request = hand.client.request("tools/list", now=0)
     hand.reply(hand.next(), status, body)
     assert hand.take(NegotiationFailed).message
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (request, EndReason.REFUSED)
+    hand.ended(request, EndReason.REFUSED)
     assert hand.pump().sent == []
-
-
-def test_a_connection_that_fails_is_no_evidence() -> None:
-    hand = starting(negotiation=Negotiation.AUTO)
-    hand.end(hand.next(), "connection refused")
-    assert "connection refused" in hand.take(NegotiationFailed).message
-    assert hand.sent == []
 
 
 def test_404_with_method_not_found_proves_a_modern_server() -> None:
@@ -702,13 +666,6 @@ def test_404_with_method_not_found_proves_a_modern_server() -> None:
     hand.reply(hand.next(), 404, error(1, -32601))
     assert hand.take(Ready).revision.name == MODERN
     assert hand.fields_of(hand.next())["mcp-method"] == "tools/list"
-
-
-def test_an_unsupported_version_is_negotiated_further() -> None:
-    hand = starting(negotiation=Negotiation.AUTO)
-    supported = {"supported": [LEGACY], "requested": MODERN}
-    hand.reply(hand.next(), 400, error(1, -32022, data=supported))
-    assert hand.body_of(hand.next())["method"] == "initialize"
 
 
 def test_silence_is_a_legacy_server_and_the_probe_is_given_up() -> None:
@@ -742,22 +699,6 @@ def test_a_probe_that_fails_late_leaves_it_to_the_handshake(broken: int | None) 
     hand.reply(hand.next(), 202)
     [post] = [send for send in (hand.next(), hand.next()) if send.method == "POST"]
     assert hand.body_of(post)["id"] == held
-
-
-def test_a_refused_initialize_is_explained() -> None:
-    hand = starting()
-    hand.reply(hand.next(), 404, b"no such page", "text/plain")
-    hand.reply(hand.next(), 405)  # nor is there HTTP+SSE
-    failed = hand.take(NegotiationFailed)
-    assert "HTTP status 404" in failed.message
-    assert "no such page" in failed.message
-    assert failed.message.count("404") == 1
-    hand = starting()
-    hand.reply(hand.next(), 400, error(1, -32602))
-    hand.reply(hand.next(), 405)
-    failed = hand.take(NegotiationFailed)
-    assert failed.error is not None
-    assert failed.error.code == -32602
 
 
 @pytest.mark.parametrize(
@@ -900,8 +841,7 @@ def test_closing_deletes_the_session_once(status: int | None) -> None:
     assert delete.method == "DELETE"
     assert hand.sent == []
     assert sorted(hand.aborted) == sorted([get.exchange, post.exchange])
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (request, EndReason.CLOSED)
+    hand.ended(request, EndReason.CLOSED)
     assert hand.kinds() == []
     if status is None:
         hand.end(delete, "connection refused")
@@ -912,14 +852,6 @@ def test_closing_deletes_the_session_once(status: int | None) -> None:
     assert hand.sent == []
 
 
-def test_the_session_can_be_left_alone() -> None:
-    settings = HttpClientSettings(delete_session=False)
-    hand = legacy(settings=settings)
-    hand.client.close(now=hand.now)
-    assert hand.pump().sent == []
-    hand.take(ConnectionEnded)
-
-
 def test_closing_before_anything() -> None:
     hand = Hand(make_client())
     hand.client.close(now=0)
@@ -927,21 +859,17 @@ def test_closing_before_anything() -> None:
     assert hand.client.revision is None
 
 
-def test_how_long_a_response_may_go_on_is_a_setting() -> None:
-    hand = modern(settings=HttpClientSettings(linger=2.0))
+@pytest.mark.parametrize(
+    ("settings", "linger"), [(HttpClientSettings(), 5), (HttpClientSettings(linger=2.0), 2)]
+)
+def test_the_deadline_is_the_nearest(settings: HttpClientSettings, linger: float) -> None:
+    hand = modern(settings=settings)
+    assert hand.client.deadline() is None
     answered = hand.client.request("tools/call", ECHO, now=hand.now, timeout=9)
     hand.stream(hand.next(), result(answered))
-    assert hand.client.deadline() == hand.now + 2
-
-
-def test_the_deadline_is_the_nearest() -> None:
-    hand = modern()
-    assert hand.client.deadline() is None
-    answered = hand.client.request("tools/call", ECHO, now=hand.now, timeout=2)
-    hand.stream(hand.next(), result(answered))
-    assert hand.client.deadline() == hand.now + 5
-    hand.client.request("tools/call", ECHO, now=hand.now, timeout=3)
-    assert hand.client.deadline() == hand.now + 3
+    assert hand.client.deadline() == hand.now + linger
+    hand.client.request("tools/call", ECHO, now=hand.now, timeout=1)
+    assert hand.client.deadline() == hand.now + 1
     hand.client.request("tools/call", ECHO, now=hand.now, timeout=None)
     hand.pass_time(10)
     assert hand.client.deadline() is None
@@ -961,8 +889,7 @@ def test_what_comes_for_unknown_exchanges_is_ignored() -> None:
     hand.client.response_head(99, 200, [], now=0)
     hand.client.response_data(99, b"x", now=0)
     hand.client.response_end(99, now=0)
-    request = hand.client.request("tools/call", ECHO, now=0)
-    send = hand.next()
+    request, send = hand.call()
     hand.head(send, 102, None)
     hand.reply(send, body=result(request))
     assert hand.kinds() == ["ResultReceived"]

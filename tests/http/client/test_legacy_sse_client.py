@@ -31,22 +31,16 @@ from tests.http.support import (
     MODERN,
     Hand,
     Wire,
+    error,
     initialize_result,
     make_client,
     note,
+    result,
 )
 
 URL = "http://localhost:8000/sse"
 ONLY = HttpClientSettings(legacy_sse=SseUse.ONLY)
 LEGACY_NAMES = [revision.name for revision in REVISIONS if revision.handshake]
-
-
-def result(id: Any, body: Any) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "id": id, "result": body}
-
-
-def error(id: Any, code: int) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": "no"}}
 
 
 class Piped(Hand):
@@ -71,11 +65,15 @@ class Piped(Hand):
     def say(self, message: Any) -> None:
         self.event(self.get, message)
 
-    def open(self, version: str = "2024-11-05") -> "Piped":
-        self.begin().endpoint()
+    def answer_initialize(self, version: str = "2024-11-05") -> "Piped":
         first = self.next()
+        assert self.body_of(first)["method"] == "initialize"
         self.reply(first, 202)
         self.say(result(self.body_of(first)["id"], initialize_result(version)))
+        return self
+
+    def open(self, version: str = "2024-11-05") -> "Piped":
+        self.begin().endpoint().answer_initialize(version)
         self.reply(self.next(), 202)
         assert self.take(Ready).revision.name == version
         self.events.clear()
@@ -253,12 +251,26 @@ def test_endpoints_that_are_refused(uri: str) -> None:
     assert hand.client.exchanges == 0
 
 
-def test_bytes_that_are_no_text_are_no_endpoint() -> None:
+@pytest.mark.parametrize(
+    ("data", "ends", "says", "kind"),
+    [
+        (b"event: endpoint\ndata: /m\xff\n\n", False, "cannot be used", FaultKind.MALFORMED),
+        (encode_event(b'{"jsonrpc":"2.0"}'), False, "does not begin with", FaultKind.MALFORMED),
+        (b"", True, "broke off", None),
+    ],
+    ids=["no text", "a message", "the end"],
+)
+def test_what_comes_in_the_place_of_the_endpoint(
+    data: bytes, ends: bool, says: str, kind: FaultKind | None
+) -> None:
     hand = piped().begin()
     hand.head(hand.get, 200, "text/event-stream")
-    hand.data(hand.get, b"event: endpoint\ndata: /m\xff\n\n")
+    hand.data(hand.get, data)
+    if ends:
+        hand.end(hand.get)
     failed = hand.take(NegotiationFailed)
-    assert failed.fault == Fault(FaultKind.MALFORMED)
+    assert says in failed.message
+    assert failed.fault == (None if kind is None else Fault(kind))
     assert (hand.sent, hand.client.exchanges) == ([], 0)
 
 
@@ -290,13 +302,6 @@ def test_the_time_for_the_endpoint_stands_still_with_those_of_requests() -> None
     assert "named no endpoint within 3 s" in hand.take(NegotiationFailed).message
 
 
-def test_a_message_comes_before_the_endpoint() -> None:
-    hand = piped().begin()
-    hand.head(hand.get, 200, "text/event-stream")
-    hand.say(note("notifications/tools/list_changed"))
-    assert "does not begin with" in hand.take(NegotiationFailed).message
-
-
 def test_the_same_endpoint_twice_is_a_violation() -> None:
     hand = piped().open()
     hand.name("/messages?session_id=1")
@@ -309,8 +314,7 @@ def test_another_endpoint_ends_the_conversation() -> None:
     asked = hand.client.request("tools/list", now=hand.now)
     hand.reply(hand.next(), 202)
     hand.name("/messages?session_id=2")
-    ended = hand.take(RequestEnded)
-    assert (ended.request, ended.reason) == (asked, EndReason.CLOSED)
+    hand.ended(asked, EndReason.CLOSED)
     assert "second endpoint" in hand.take(ConnectionEnded).reason
     assert hand.aborted == [hand.get.exchange]
 
@@ -412,13 +416,6 @@ def test_the_end_of_the_stream_ends_each_request_once(broken: str | None) -> Non
         hand.client.request("tools/list", now=hand.now)
 
 
-def test_the_stream_ends_before_its_endpoint() -> None:
-    hand = piped().begin()
-    hand.head(hand.get, 200, "text/event-stream")
-    hand.end(hand.get)
-    assert "broke off" in hand.take(NegotiationFailed).message
-
-
 def test_the_connection_fails() -> None:
     hand = piped().begin()
     hand.client.response_end(
@@ -518,44 +515,50 @@ def test_the_chain(status: int) -> None:
     assert hand.client.uses_sse
 
 
-@pytest.mark.parametrize(
-    "status", [401, 402, 403, 406, 408, 409, 410, 413, 415, 429, 500, 502, 503]
-)
-def test_other_statuses_do_not_fall_back(status: int) -> None:
+def falling_back() -> Piped:
+    """A legacy client that has just begun with ``initialize``."""
     hand = piped(HttpClientSettings(), negotiation=Negotiation.LEGACY)
     hand.client.start(now=hand.now)
-    hand.reply(hand.next(), status, b"no", "text/plain")
-    failed = hand.take(NegotiationFailed)
-    assert failed.fault == Fault(FaultKind.STATUS, status)
-    assert hand.sent == []
+    return hand
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(400, -32020), (400, -32021), (400, -32022), (404, -32601)]
+    ("status", "code"),
+    [
+        *((s, None) for s in (401, 402, 403, 406, 408, 409, 410, 413, 415, 429, 500, 502, 503)),
+        # errors of the modern era
+        (400, -32020),
+        (400, -32021),
+        (400, -32022),
+        (404, -32601),
+    ],
 )
-def test_errors_of_the_modern_era_do_not_fall_back(status: int, code: int) -> None:
-    hand = piped(HttpClientSettings(), negotiation=Negotiation.LEGACY)
-    hand.client.start(now=hand.now)
+def test_what_is_no_reason_to_fall_back(status: int, code: int | None) -> None:
+    hand = falling_back()
     first = hand.next()
-    hand.reply(first, status, error(hand.body_of(first)["id"], code))
-    hand.take(NegotiationFailed)
+    if code is None:
+        hand.reply(first, status, b"no", "text/plain")
+    else:
+        hand.reply(first, status, error(hand.body_of(first)["id"], code))
+    failed = hand.take(NegotiationFailed)
+    assert failed.fault == (Fault(FaultKind.STATUS, status) if code is None else None)
+    assert (failed.error and failed.error.code) == code
     assert hand.sent == []
 
 
-def test_other_errors_do_and_count_if_it_leads_nowhere() -> None:
-    hand = piped(HttpClientSettings(), negotiation=Negotiation.LEGACY)
-    hand.client.start(now=hand.now)
-    hand.reply(hand.next(), 400, error(None, -32000))
+@pytest.mark.parametrize("code", [-32000, -32602])
+def test_other_errors_do_and_count_if_it_leads_nowhere(code: int) -> None:
+    hand = falling_back()
+    hand.reply(hand.next(), 400, error(None, code))
     hand.reply(hand.next(), 405)
     failed = hand.take(NegotiationFailed)
     assert failed.error is not None
-    assert failed.error.code == -32000
+    assert failed.error.code == code
 
 
 @pytest.mark.parametrize("how", ["refused", "garbage", "late", "broken", "json"])
 def test_what_initialize_met_with_counts_if_the_stream_cannot_be_had(how: str) -> None:
-    hand = piped(HttpClientSettings(), negotiation=Negotiation.LEGACY)
-    hand.client.start(now=hand.now)
+    hand = falling_back()
     hand.reply(hand.next(), 404, b"no such page", "text/plain")
     hand.get = hand.next()
     if how == "refused":
@@ -581,8 +584,7 @@ def test_what_initialize_met_with_counts_if_the_stream_cannot_be_had(how: str) -
 
 @pytest.mark.parametrize("status", [401, 403, 429, 503])
 def test_a_stream_that_is_not_for_us_counts_more_than_the_refusal(status: int) -> None:
-    hand = piped(HttpClientSettings(), negotiation=Negotiation.LEGACY)
-    hand.client.start(now=hand.now)
+    hand = falling_back()
     hand.reply(hand.next(), 405, b"no", "text/plain")
     hand.reply(hand.next(), status)
     failed = hand.take(NegotiationFailed)
@@ -671,19 +673,15 @@ def test_a_server_that_has_changed_is_asked_from_the_beginning() -> None:
     assert hand.take(Ready).revision.name == MODERN
 
 
-@pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
-def test_a_server_that_is_known_and_refuses_us(status: int) -> None:
+@pytest.mark.parametrize("how", [401, 403, 429, 500, 503, "away"])
+def test_a_server_that_is_known_and_refuses_us_or_is_away(how: int | str) -> None:
     hand = remembered().begin()
-    hand.reply(hand.get, status)
-    assert hand.take(NegotiationFailed).fault == Fault(FaultKind.STATUS, status)
-    assert hand.sent == []
-
-
-def test_a_server_that_is_known_and_away() -> None:
-    hand = remembered().begin()
-    away = Fault(FaultKind.CONNECT)
-    hand.client.response_end(hand.get.exchange, error="refused", fault=away, now=hand.now)
-    assert hand.take(NegotiationFailed).fault == away
+    fault = Fault(FaultKind.CONNECT) if how == "away" else Fault(FaultKind.STATUS, int(how))
+    if how == "away":
+        hand.client.response_end(hand.get.exchange, error="refused", fault=fault, now=hand.now)
+    else:
+        hand.reply(hand.get, int(how))
+    assert hand.take(NegotiationFailed).fault == fault
     assert hand.sent == []
 
 

@@ -12,8 +12,8 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.reconnection import ReconnectSettings, breaks_for_good
 from mcpcore.spec.errors import LocalProtocolError
-from tests.http.client.test_legacy_sse_client import Piped, piped, result
-from tests.http.support import initialize_result
+from tests.http.client.test_legacy_sse_client import Piped, piped
+from tests.http.support import result
 
 
 def returning(**settings: int) -> Piped:
@@ -34,12 +34,10 @@ def lose(hand: Piped) -> None:
 def come_back(hand: Piped) -> None:
     """Another stream, another endpoint, another handshake."""
     hand.begin().endpoint("/messages?session_id=2")
-    first = hand.next()
-    assert first.target.endswith("session_id=2")
-    assert hand.body_of(first)["method"] == "initialize"
-    hand.reply(first, 202)
-    hand.say(result(hand.body_of(first)["id"], initialize_result("2025-06-18")))
-    hand.reply(hand.next(), 202)
+    hand.answer_initialize("2025-06-18")
+    announced = hand.next()
+    assert announced.target.endswith("session_id=2")
+    hand.reply(announced, 202)
     assert hand.take(Ready).revision.name == "2025-06-18"
 
 

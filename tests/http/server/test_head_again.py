@@ -220,23 +220,18 @@ def test_the_limit_of_one_server_is_not_that_of_another() -> None:
         assert [outcome(server, number, head)[0] for number in (1, 2)] == [limit, limit]
 
 
-def test_who_is_refused_is_refused_though_the_head_is_known() -> None:
+@pytest.mark.parametrize(("refusal", "status"), [(Refusal(), 401), (None, 503)])
+def test_who_is_refused_or_comes_too_late_is_told_though_the_head_is_known(
+    refusal: Refusal | None, status: int
+) -> None:
     server = make_server(SETTINGS)
     assert outcome(server, 1, GOOD)[0] == len(BODY)
-    wanted, _, parts = outcome(server, 2, GOOD, Refusal())
+    if refusal is None:
+        server.close(now=0.0)
+    wanted, _, parts = outcome(server, 2, GOOD, refusal)
     assert wanted == 0
     assert isinstance(parts, list)
-    assert parts[0]["status"] == 401
-
-
-def test_a_server_that_closes_takes_no_head_that_it_knows() -> None:
-    server = make_server(SETTINGS)
-    assert outcome(server, 1, GOOD)[0] == len(BODY)
-    server.close(now=0.0)
-    wanted, _, parts = outcome(server, 2, GOOD)
-    assert wanted == 0
-    assert isinstance(parts, list)
-    assert parts[0]["status"] == 503
+    assert parts[0]["status"] == status
 
 
 def test_what_is_remembered_is_bounded() -> None:

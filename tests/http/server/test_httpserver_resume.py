@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from mcpcore import HttpRequest, HttpSettings, LocalProtocolError, Principal
+from mcpcore import HttpSettings, LocalProtocolError, Principal
 from mcpcore.engine.events import EndReason, RequestCancelled, RequestEnded, RequestReceived
+from mcpcore.http.storing import Step, StreamAppend, StreamRead
 from mcpcore.spec.revisions import LEGACY as LEGACY_ROWS
-from tests.http.stored.storebench import party
-from tests.http.support import LEGACY, Bench, Reply, in_session, make_server, note, request
+from tests.http.stored.storebench import StoreBench, party
+from tests.http.support import LEGACY, NOTHING, Bench, Reply, in_session, make_server, note, request
 
 CALL = request("tools/call", {"name": "x", "_meta": {"progressToken": "p"}})
 NAMES = [row.name for row in LEGACY_ROWS if row.streamable_http]
@@ -64,6 +65,10 @@ class Broken:
 
     def resume(self, cursor: str, **options: Any) -> Reply:
         return self.bench.replies[self.get(cursor, **options)]
+
+    def asked(self, kind: type[Step]) -> list[Any]:
+        """The steps of a kind that the store has done, if there is one."""
+        return self.bench.asked(kind) if isinstance(self.bench, StoreBench) else []
 
     def cut(self, route: int | None = None) -> None:
         self.bench.server.disconnect(self.route if route is None else route, now=self.bench.now)
@@ -152,8 +157,7 @@ def test_a_stream_moves_off_a_connection_that_only_seems_alive(begin: Begin, ver
     test.progress(3, pump=False)
     test.bench.server.writable()
     again = test.resume(cursor)
-    assert test.reply.end is not None
-    assert test.reply.end.close
+    assert test.reply.cut
     assert shown(test.reply) == [1, 2]
     test.respond()
     assert shown(again) == [2, 3, "done"]
@@ -295,6 +299,7 @@ def test_attacks(begin: Begin, version: str) -> None:
     assert_clear(test.resume(own, mcp_session_id=stranger), 400, "Last-Event-ID")
     assert test.resume(own, mcp_session_id="made-up").status == 404
     assert test.resume(own, remove=("mcp-session-id",)).status == 400
+    assert test.asked(StreamRead) == []
     # none of that has disturbed the stream
     test.respond()
     assert shown(test.reply) == [1, 2, "done"]
@@ -367,17 +372,8 @@ def test_ids_of_a_session_that_has_ended_are_worth_nothing(begin: Begin) -> None
 def test_a_header_given_twice_is_refused(begin: Begin) -> None:
     test = begin()
     test.progress(1)
-    lines = [
-        (b"host", b"localhost:8000"),
-        (b"accept", b"text/event-stream"),
-        (b"mcp-session-id", test.session.encode()),
-        *[(b"last-event-id", id.encode()) for id in test.reply.ids],
-    ]
-    head = HttpRequest(method="GET", path="/mcp", headers=lines)
-    test.bench.replies[99] = Reply()
-    test.bench.server.open(99, head, now=test.bench.now)
-    test.bench.pump()
-    assert_clear(test.bench.replies[99], 400, "Last-Event-ID")
+    again = test.resume(test.reply.ids[0], repeat=("last-event-id",))
+    assert_clear(again, 400, "Last-Event-ID")
 
 
 @every_revision
@@ -419,22 +415,6 @@ def test_what_is_not_kept_any_more_is_said(settings: HttpSettings) -> None:
     test.bench.server.writable()
 
 
-def test_events_are_kept_for_a_time() -> None:
-    test = Broken(
-        "2025-06-18",
-        HttpSettings(replay_age=60, session_idle=None, session_age=None, heartbeat=None),
-    )
-    test.progress(1, 2)
-    test.cut()
-    test.respond()
-    cursor = cursors(test.reply)[0]
-    test.bench.pass_time(59)
-    assert shown(test.resume(cursor)) == [2, "done"]
-    test.bench.pass_time(1)
-    assert_clear(test.resume(cursor), 410, "not kept")
-    assert test.bench.server.deadline() is None
-
-
 def test_a_call_that_goes_on_for_longer_than_its_events_are_kept(begin: Begin) -> None:
     test = begin("2025-06-18", HttpSettings(replay_age=60, heartbeat=None))
     test.progress(1)
@@ -458,9 +438,7 @@ def test_a_stream_that_is_not_read_is_closed_and_can_be_resumed() -> None:
     test.bench.pump()
     replies = test.bench.replies
     for route in (test.route, get):
-        end = replies[route].end
-        assert end is not None
-        assert end.close
+        assert replies[route].cut
     assert shown(test.resume(cursors(test.reply)[0])) == [*range(1, 30)]
     assert shown(test.resume(cursors(replies[get])[0])) == [*range(1, 30)]
 
@@ -479,6 +457,32 @@ def test_a_client_that_was_given_no_id_has_nothing_to_ask_for(begin: Begin) -> N
     assert test.bench.server.exchanges == 1
 
 
+def test_a_question_of_a_call_that_takes_json_only_takes_the_get_stream(begin: Begin) -> None:
+    test = begin()
+    get = test.bench.replies[test.get()]
+    route, key = test.call(2, accept="application/json")
+    assert test.bench.server.progress(key, 1)
+    asked = test.bench.server.request("roots/list", now=test.bench.now, parent=key)
+    test.bench.answer(key)
+    assert [event["id"] for event in get.events] == [asked]
+    assert test.bench.replies[route].json == {"jsonrpc": "2.0", "id": 2, "result": NOTHING}
+    assert test.asked(StreamAppend) == []
+
+
+def test_a_question_is_taken_back_though_the_stream_of_its_call_is_gone(begin: Begin) -> None:
+    test = begin()
+    get = test.bench.replies[test.get()]
+    asked = test.bench.server.request("roots/list", now=test.bench.now, parent=test.key)
+    test.bench.pump()
+    cancel = note("notifications/cancelled", {"requestId": 1})
+    assert test.bench.post(cancel, mcp_session_id=test.session).status == 202
+    test.bench.server.cancel(asked, now=test.bench.now)
+    test.bench.pump()
+    [told] = get.events
+    assert told["method"] == "notifications/cancelled"
+    assert told["params"]["requestId"] == asked
+
+
 def test_ids_can_be_switched_off(begin: Begin) -> None:
     test = begin(settings=HttpSettings(resumable=False))
     get = test.get()
@@ -486,6 +490,13 @@ def test_ids_can_be_switched_off(begin: Begin) -> None:
     test.notify(1)
     assert b"id:" not in test.reply.body.replace(b'"id:', b"")
     assert test.reply.ids == ["", ""]
+    assert (shown(test.bench.replies[get]), test.bench.replies[get].ids) == ([1], [""])
+    route, key = test.call(2)
+    test.progress(3, key=key)
+    test.bench.answer(key)
+    assert [event.get("id") for event in test.bench.replies[route].events] == [None, 2]
+    assert test.bench.replies[route].ids == ["", ""]
+    assert test.asked(StreamAppend) == []
     assert test.bench.server.close_stream(test.key, now=test.bench.now) is False
     assert_clear(test.resume("1.1." + "A" * 22), 400, "Last-Event-ID")
     test.cut()

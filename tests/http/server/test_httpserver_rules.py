@@ -1,6 +1,5 @@
 """HttpServer, what it answers to which request: methods, headers, statuses, eras."""
 
-import json
 from typing import Any
 
 import pytest
@@ -67,8 +66,14 @@ def test_other_methods_are_not_allowed(method: str) -> None:
     "basic/transports/streamable-http/old-methods-405", "basic/transports/get-stream-or-405"
 )
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_without_sessions_there_is_only_post(method: str) -> None:
-    reply = modern_only().post(None, method=method, mcp_session_id="x", last_event_id="1")
+@pytest.mark.parametrize(
+    "options",
+    [{"revisions": MODERN_ROWS}, {"settings": HttpSettings(sessions=False)}],
+    ids=["modern", "switched off"],
+)
+def test_without_sessions_there_is_only_post(method: str, options: dict[str, Any]) -> None:
+    bench = Bench(make_server(**options))
+    reply = bench.post(None, method=method, mcp_session_id="x", last_event_id="1.1.x")
     assert reply.status == 405
     assert reply.headers["allow"] == "POST, OPTIONS"
 
@@ -123,9 +128,7 @@ def test_host_and_origin_are_checked_on_every_method(method: str, headers: dict[
 
 def test_a_missing_or_repeated_host_is_refused() -> None:
     assert Bench().post(LIST, remove=("host",)).status == 403
-    server = make_server()
-    assert server.open(1, head_of(("host", "localhost:8000")), now=0) == 0
-    assert server.data_to_send(1, 1000)[0].status == 403  # type: ignore[union-attr]
+    assert Bench().post(LIST, repeat=("host",)).status == 403
 
 
 @pytest.mark.parametrize("origin", ["http://localhost:8000", "HTTP://LOCALHOST:8000"])
@@ -150,18 +153,11 @@ def test_the_servers_own_pages_may_call(origin: str) -> None:
         ({"scheme": "https"}, "http", 403),
     ],
 )
-def test_a_server_is_reached_without_tls_unless_its_driver_says_otherwise(
+def test_a_page_comes_by_the_scheme_by_which_the_server_is_reached(
     scheme: dict[str, Any], origin: str, status: int
 ) -> None:
-    server = make_server()
-    data = json.dumps(initialize()).encode()
-    lines = (("origin", f"{origin}://localhost:8000"), ("content-length", str(len(data))))
-    head = head_of(*lines, **scheme)
-    if server.open(1, head, now=0):
-        server.body(1, data, end=True, now=0)
-    while server.next_event() is not None:
-        pass
-    assert server.data_to_send(1, 1000)[0].status == status  # type: ignore[union-attr]
+    reply = Bench().post(initialize(), origin=f"{origin}://localhost:8000", **scheme)
+    assert reply.status == status
 
 
 @pytest.mark.parametrize(("origin", "may"), [("https://app.example", 1), ("https://evil", 0)])
@@ -373,12 +369,8 @@ def test_exchange_numbers_are_not_used_twice() -> None:
 
 
 def test_a_repeated_version_header_is_refused() -> None:
-    server = make_server()
-    version = ("mcp-protocol-version", LEGACY)
-    assert server.open(1, head_of(version, version), now=0) == 0
-    reply = server.data_to_send(1, 1000)
-    assert reply[0].status == 400  # type: ignore[union-attr]
-    assert b"-32020" in reply[1].data  # type: ignore[union-attr]
+    reply = Bench().post(LIST, mcp_protocol_version=LEGACY, repeat=("mcp-protocol-version",))
+    assert (reply.status, reply.code) == (400, -32020)
 
 
 def test_the_secret_must_be_long() -> None:
@@ -667,41 +659,30 @@ def test_a_parameter_that_cannot_be_read_matters_where_it_is_known(value: str, k
 
 @pytest.mark.requirement("basic/transports/streamable-http/method-unknown")
 @pytest.mark.parametrize(
-    ("method", "status", "code"),
-    [
-        ("unknown/method", 404, -32601),
-        ("ping", 404, -32601),
-        ("logging/setLevel", 404, -32601),
-        ("resources/subscribe", 404, -32601),
-        ("initialize", 404, -32601),
-    ],
+    "method",
+    ["unknown/method", "ping", "logging/setLevel", "resources/subscribe", "initialize"],
 )
-def test_unknown_methods_are_404(method: str, status: int, code: int) -> None:
+def test_unknown_methods_are_404(method: str) -> None:
     reply = Bench().modern(method)
-    assert (reply.status, reply.code, reply.json["id"]) == (status, code, 1)
+    assert (reply.status, reply.code, reply.json["id"]) == (404, -32601, 1)
 
 
 @pytest.mark.requirement("basic/index/undeclared-capability")
 @pytest.mark.parametrize(
-    ("code", "status"),
-    [(-32602, 200), (-32603, 200), (-32601, 200), (-32021, 400), (-32020, 400), (5, 200)],
+    ("method", "code", "status"),
+    [
+        *(("tools/list", code, 200) for code in (-32602, -32603, -32601, 5)),
+        *(("tools/list", code, 400) for code in (-32021, -32020)),
+        ("acme/dig", -32601, 404),  # unknown to whom a relay passes it on
+    ],
 )
-def test_the_status_of_a_handlers_error(code: int, status: int) -> None:
-    bench = Bench()
-    reply = bench.modern("tools/list")
+def test_the_status_of_a_handlers_error(method: str, code: int, status: int) -> None:
+    bench = Bench(make_server(extension_methods=ANY_EXTENSION))
+    reply = bench.modern(method)
     bench.server.fail(bench.take(RequestReceived).key, ErrorData(code, "no"))
     bench.pump()
     assert (reply.status, reply.code) == (status, code)
     assert "retry-after" not in reply.headers
-
-
-@pytest.mark.requirement("basic/index/undeclared-capability")
-def test_an_unknown_method_that_a_relay_passes_on_is_404() -> None:
-    bench = Bench(make_server(extension_methods=ANY_EXTENSION))
-    reply = bench.modern("acme/dig")
-    bench.server.fail(bench.take(RequestReceived).key, ErrorData(-32601, "no"))
-    bench.pump()
-    assert (reply.status, reply.code) == (404, -32601)
 
 
 def test_a_status_is_decided_while_the_head_is_not_out() -> None:

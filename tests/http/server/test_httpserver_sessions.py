@@ -233,25 +233,6 @@ def test_waiting_frames_of_an_ended_session_are_dropped() -> None:
     bench.pump()
 
 
-def test_idle_sessions_end() -> None:
-    bench = Bench(make_server(HttpSettings(session_idle=100, heartbeat=None)))
-    idle, used, listening, working = (bench.session() for _ in range(4))
-    bench.post(None, method="GET", mcp_session_id=listening)
-    call = bench.send(CALL, mcp_session_id=working)
-    key = bench.take(RequestReceived).key
-    bench.server.disconnect(call, now=bench.now)
-    for _ in range(6):
-        bench.pass_time(50)
-        assert bench.post(request("ping"), mcp_session_id=used).status == 200
-    closed = [event for event in bench.events if isinstance(event, SessionClosed)]
-    assert closed == [SessionClosed(session=idle, reason="it was never used")]
-    bench.server.respond(key, {"content": []})
-    bench.pass_time(250)
-    closed = [event for event in bench.events if isinstance(event, SessionClosed)]
-    assert {event.session for event in closed} == {idle, used, working}
-    assert bench.server.sessions == 1
-
-
 def test_a_session_is_not_idle_right_after_a_long_stream() -> None:
     bench, session = in_session(server=make_server(HttpSettings(session_idle=100, heartbeat=None)))
     get = bench.send(None, method="GET", mcp_session_id=session)

@@ -464,21 +464,14 @@ class Slow:
     def __init__(self, **settings: Any) -> None:
         self.stream = opened(bench(**settings))
         self.bench = self.stream.bench
+        self.uri = self.stream.uri
         self.reply = self.bench.replies.pop(self.stream.route)
-        self.uri = self.stream_uri()
-
-    def stream_uri(self) -> str:
-        self.bench.replies[self.stream.route] = self.reply
-        uri = self.stream.uri
-        del self.bench.replies[self.stream.route]
-        return uri
 
     def call(self, id: int) -> Any:
         reply = self.bench.post(
             request("tools/call", {"name": "x", "arguments": {}}, id=id), path=self.uri, pump=False
         )
-        while (event := self.bench.server.next_event()) is not None:
-            self.bench.events.append(event)
+        self.bench.look()
         return reply
 
 
@@ -488,8 +481,7 @@ def test_what_is_said_to_a_client_that_does_not_read_ends_its_stream() -> None:
     for _ in range(400):
         server.log(None, "warning", "x" * 100)
         slow.bench.server.writable()
-    while (event := server.next_event()) is not None:
-        slow.bench.events.append(event)
+    slow.bench.look()
     assert slow.bench.take(SessionClosed).reason == "the client does not read its stream"
     assert server.sessions == 0
 

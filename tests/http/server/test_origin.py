@@ -102,24 +102,32 @@ def test_loopback_passes_by_default(host: str, origin: str | None) -> None:
     assert OriginPolicy().check(host, origin) is None
 
 
-@pytest.mark.parametrize(
-    "host",
-    [
-        None,
-        "evil.example",
-        "localhost.evil.example",
-        "localhost.",
-        "127.0.0.1.evil.example:8000",
-        "127.0.0.1:80@evil.example",
-        "127.1",
-        "127.0.0.2:8000",
-        "0.0.0.0:8000",
-        "[::]:8000",
-        "[::ffff:127.0.0.1]",
-        "10.0.0.1",
-        "localhost:8000 ",
-    ],
-)
+BAD_HOSTS = [
+    "evil.example",
+    "evil.example#localhost",
+    "localhost.evil.example",
+    "localhost:80.evil.example",
+    "localhost@evil.example",
+    "localhost, evil.example",
+    "localhost.",
+    "127.0.0.1.evil.example:8000",
+    "127.0.0.1:80@evil.example",
+    "127.0.0.1.nip.io",
+    "127.1",
+    "0x7f.0.0.1",
+    "127.0.0.2:8000",
+    "0.0.0.0:8000",
+    "[::]:8000",
+    "[::ffff:127.0.0.1]",
+    "10.0.0.1",
+    "localhost:8000 ",
+    "localhost:99999",
+    "localhost:",
+    "null",
+]
+
+
+@pytest.mark.parametrize("host", [None, *BAD_HOSTS])
 def test_other_hosts_are_refused_by_default(host: str | None) -> None:
     problem = OriginPolicy().check(host, None)
     assert problem is not None
@@ -139,29 +147,37 @@ def test_the_refusal_of_a_host_says_what_is_wrong(host: str | None, text: str) -
     assert OriginPolicy().check(host, None) == f"the Host header is refused: {text}"
 
 
-@pytest.mark.parametrize(
-    "origin",
-    [
-        "null",
-        "",
-        "http://evil.example",
-        "http://evil.example:8000",
-        "http://localhost:80.evil.example",
-        "http://127.0.0.1:8000.evil.example",
-        "http://127.0.0.1:8000@evil.example",
-        "http://127.0.0.1.evil.example:8000",
-        "http://127.0.0.1:8001",
-        "http://127.0.0.1",
-        "https://127.0.0.1",
-        "http://localhost:8000",
-        "http://[::1]:8000",
-        "http://[::1]",
-        "http://127.0.0.1:8000/",
-        "http://127.0.0.1:8000 http://evil.example",
-        "file://127.0.0.1:8000",
-        "127.0.0.1:8000",
-    ],
-)
+BAD_ORIGINS = [
+    "null",
+    "",
+    "*",
+    "http://",
+    "http://evil.example",
+    "http://evil.example:8000",
+    "http://localhost:80.evil.example",
+    "http://localhost:8000.evil.example",
+    "http://localhost:8000@evil.example",
+    "http://127.0.0.1:8000.evil.example",
+    "http://127.0.0.1:8000@evil.example",
+    "http://127.0.0.1.evil.example:8000",
+    "http://127.0.0.1:8001",
+    "http://127.0.0.1",
+    "https://127.0.0.1",
+    "http://localhost",
+    "http://localhost:8001",
+    "http://localhost:8000",
+    "http://[::1]:8000",
+    "http://[::1]",
+    "http://127.0.0.1:8000/",
+    "http://127.0.0.1:8000 http://evil.example",
+    "file://",
+    "file://127.0.0.1:8000",
+    "chrome-extension://127.0.0.1:8000",
+    "127.0.0.1:8000",
+]
+
+
+@pytest.mark.parametrize("origin", BAD_ORIGINS)
 def test_an_origin_is_refused_by_itself(origin: str) -> None:
     problem = OriginPolicy().check(HERE, origin)
     assert problem is not None

@@ -7,6 +7,7 @@ from mcpcore.engine.events import RequestReceived
 from mcpcore.http.server.stored.replica import SessionReplica
 from mcpcore.http.settings import HttpSettings
 from mcpcore.http.storing import SessionTouch, Step
+from mcpcore.wire.message import RequestId
 from mcpcore_transports.stores.base import StepOutcome, Store, StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.http.stored.cluster import EPOCH, Worker, home_of, make_stored
@@ -29,18 +30,19 @@ class StoreBench(Bench):
 
     def pump(self) -> None:
         while True:
-            self._events()
+            self.look()
             if not self.slow:
                 self.work()
                 self.mail()
-                self._events()
+                self.look()
             open_routes = [route for route, reply in self.replies.items() if reply.end is None]
             written = [self.write(route, 1 << 20) for route in open_routes]
-            self._events()
+            self.look()
             if not any(written) and (self.slow or not self.worker.asked):
                 return
 
-    def _events(self) -> None:
+    def look(self) -> None:
+        """Take all events and steps, and write nothing."""
         while (event := self.server.next_event()) is not None:
             if isinstance(event, Step):
                 self.worker.asked.append(event)
@@ -59,13 +61,13 @@ class StoreBench(Bench):
 
     def waiting(self) -> list[str]:
         """The steps that were asked for and not carried out."""
-        self._events()
+        self.look()
         kinds = [type(step).__name__ for step in self.worker.asked]
         return [kind for kind in kinds if kind != "SessionTouch"]
 
     def step(self, count: int = 1) -> None:
         """Carry out the next steps, and let the server know."""
-        self._events()
+        self.look()
         together = 0
         for step in self.worker.asked:
             count -= not isinstance(step, SessionTouch)
@@ -77,7 +79,7 @@ class StoreBench(Bench):
 
     def work(self, most: int = 1_000) -> None:
         """Let the store do what is asked, and write nothing to clients."""
-        self._events()
+        self.look()
         self.worker.carry_out(most, EPOCH + self.now)
         while self.worker.outcomes:
             self.worker.learn(0, self.now)
@@ -93,6 +95,16 @@ class StoreBench(Bench):
         self.worker.fails = lambda step: type(step).__name__ in kinds
         self.worker.done_anyway = done
 
+    def go_on(self) -> None:
+        """Let everything travel again."""
+        self.slow = False
+        self.pump()
+
+    def recover(self, seconds: float) -> None:
+        """Let the store do everything again, and time pass until that is noticed."""
+        self.failing()
+        self.pass_time(seconds)
+
     def asked(self, kind: type[Step]) -> list[Any]:
         """The steps of a kind that were carried out."""
         return [step for step, _ in self.worker.log if isinstance(step, kind)]
@@ -106,6 +118,12 @@ class StoreBench(Bench):
         """Call a tool; give the exchange and the key."""
         route = self.send({**CALL, "id": id}, mcp_session_id=session, **options)
         return route, self.take(RequestReceived).key
+
+    def question(self, key: int) -> RequestId:
+        """Ask the client something for a call."""
+        asked = self.server.request("roots/list", now=self.now, parent=key)
+        self.pump()
+        return asked
 
     def progress(self, key: int, *values: int) -> None:
         for value in values:
@@ -155,9 +173,9 @@ def two_in_session(
     return one, other, one.session(version, principal=principal)
 
 
-def at_work(**options: Any) -> tuple[StoreBench, StoreBench, str, int, int]:
+def at_work(version: str = LEGACY, **options: Any) -> tuple[StoreBench, StoreBench, str, int, int]:
     """Two workers, and at the first a session with a call that streams: its exchange and key."""
-    one, other, session = two_in_session(**options)
+    one, other, session = two_in_session(version, **options)
     route, key = one.call(session)
     one.progress(key, 1)
     return one, other, session, route, key

@@ -96,8 +96,7 @@ def test_a_session_whose_loss_any_step_shows(step: str) -> None:
     route, key = one.call(session)
     one.progress(key, 1)
     plain, _ = one.call(session, id=2)
-    asked = one.server.request("roots/list", now=one.now, parent=key)
-    one.pump()
+    asked = one.question(key)
     lose(one, session)
     if step == "StreamAppend":
         one.progress(key, 2)
@@ -134,8 +133,7 @@ def test_nothing_more_is_read_of_a_stream_whose_session_ends_while_it_is_looked_
     one.step(10)
     one.write(again, 10)
     assert "StreamRead" not in one.waiting()
-    one.slow = False
-    one.pump()
+    one.go_on()
     assert_gone(one.replies[again], "the session has ended: ended by the client")
 
 
@@ -245,8 +243,7 @@ def test_an_outcome_that_comes_when_the_session_is_known_no_more() -> None:
     one.listen(session)
     token = one.worker.asked[0].token
     one.stored.stored(token, NoSession(), now=1.0)
-    one.slow = False
-    one.pump()
+    one.go_on()
     assert_gone(one.replies[route])
     assert len(closed(one)) == 1
 

@@ -64,8 +64,7 @@ def result(id: Any) -> dict[str, Any]:
 def test_an_answer_finds_the_worker_that_has_asked(principal: str | None) -> None:
     one, other, session = two_in_session(principal=principal)
     route, key = one.call(session, principal=principal)
-    asked = one.server.request("roots/list", now=one.now, parent=key)
-    one.pump()
+    asked = one.question(key)
     assert one.replies[route].events[0]["id"] == asked
     other.slow = True
     reply = other.post(result(asked), mcp_session_id=session, principal=principal)
@@ -88,26 +87,10 @@ def test_an_answer_finds_the_worker_that_has_asked(principal: str | None) -> Non
     assert other.kinds() == ["SessionRestored"]
 
 
-def test_a_question_is_taken_back_though_the_stream_of_its_call_is_gone() -> None:
-    one, other, session = two_in_session()
-    get = other.replies[other.listen(session)]
-    _, key = one.call(session)
-    asked = one.server.request("roots/list", now=one.now, parent=key)
-    one.pump()
-    cancel = note("notifications/cancelled", {"requestId": 1})
-    assert one.post(cancel, mcp_session_id=session).status == 202
-    one.server.cancel(asked, now=one.now)
-    settle(one, other)
-    [told] = get.events
-    assert told["method"] == "notifications/cancelled"
-    assert told["params"]["requestId"] == asked
-
-
 def test_an_answer_that_cannot_be_passed_on() -> None:
     one, other, session = two_in_session()
     _, key = one.call(session)
-    asked = one.server.request("roots/list", now=one.now, parent=key)
-    one.pump()
+    asked = one.question(key)
     other.failing("Post")
     reply = other.post(result(asked), mcp_session_id=session)
     assert reply.status == 503
@@ -131,8 +114,7 @@ def test_answers_that_concern_nobody_go_no_further() -> None:
 def test_an_answer_of_somebody_else_is_not_taken() -> None:
     one, other, session = two_in_session(principal="me")
     _, key = one.call(session, principal="me")
-    asked = one.server.request("roots/list", now=one.now, parent=key)
-    one.pump()
+    asked = one.question(key)
     assert other.post(result(asked), mcp_session_id=session, principal="you").status == 404
     assert not forwarded(other)
     message = msgspec.Raw(msgspec.json.encode(result(asked)))
@@ -151,8 +133,7 @@ def test_an_answer_of_another_session_is_not_taken() -> None:
     one, other = party("a", "b")
     session, foreign = one.session(), one.session()
     _, key = one.call(session)
-    asked = one.server.request("roots/list", now=one.now, parent=key)
-    one.pump()
+    asked = one.question(key)
     assert other.post(result(asked), mcp_session_id=foreign).status == 202
     settle(one, other)
     assert not any(isinstance(event, ResultReceived) for event in one.events)
@@ -353,8 +334,7 @@ def test_a_note_that_the_store_fails_goes_again(done: bool) -> None:
     one.pass_time(2.5)
     settle(one, other)
     assert shown(listen)[1:] == ["tools/list_changed"] * (2 if done else 0)
-    one.failing()
-    one.pass_time(2)
+    one.recover(2)
     settle(one, other)
     # What had arrived all the same is heard once.
     assert shown(listen)[1:] == ["tools/list_changed"] * 2
@@ -450,8 +430,10 @@ def test_mistakes_of_the_owner_reach_nobody() -> None:
         one.server.notify("notifications/cancelled")
     with pytest.raises(ValueError, match="object"):
         one.server.notify("notifications/x", msgspec.Raw(b"[1]"))
-    with pytest.raises(LocalProtocolError, match="unknown log level"):
+    with pytest.raises(LocalProtocolError, match="unknown log level 'loud'"):
         one.server.log(None, "loud", "x")
+    with pytest.raises(LocalProtocolError, match="there is a call for it"):
+        one.server.notify("notifications/message", {"level": "loud", "data": "x"})
     with pytest.raises(LocalProtocolError, match="no such session"):
         one.server.notify("notifications/x", session="x")
     with pytest.raises(LocalProtocolError, match="no such session"):
@@ -460,6 +442,7 @@ def test_mistakes_of_the_owner_reach_nobody() -> None:
         other.server.log(None, "error", "x", session=session)
     one.pump()
     assert len(one.asked(Post)) == posted
+    assert not one.asked(Announce)
 
 
 def test_a_session_is_told_something_by_a_worker_that_does_not_know_it() -> None:

@@ -99,8 +99,7 @@ def test_what_the_store_did_not_hear_of_a_lost_connection_it_hears_later() -> No
         one.cut(route)
     assert_full(opened(other, session))
     assert one.replica(session).busy
-    one.failing()
-    one.pass_time(2)
+    one.recover(2)
     assert not one.replica(session).busy
     for _ in range(2):
         assert opened(other, session).status == 200
@@ -237,8 +236,7 @@ def test_a_burst_takes_few_steps_and_gives_everything_back() -> None:
     one.slow = True
     for number in range(640):
         one.send({**CALL, "id": number}, mcp_session_id=session)
-    one.slow = False
-    one.pump()
+    one.go_on()
     assert len(received(one)) == 640
     assert one.outcomes(SessionCalls)[-1] == 640
     for number in range(10):
@@ -265,8 +263,7 @@ def test_a_burst_at_two_workers_fills_the_limit(together: int) -> None:
             for number in range(together):
                 bench.send({**CALL, "id": f"{start + number}"}, mcp_session_id=session)
         for bench in benches:
-            bench.slow = False
-            bench.pump()
+            bench.go_on()
     # A worker has its share in blocks of ten.
     assert 640 - 20 < len(received(one)) + len(received(other)) <= 640
 
@@ -280,8 +277,7 @@ def test_a_small_limit_is_filled_to_the_last() -> None:
         for number in range(2):
             bench.send({**CALL, "id": f"{number}"}, mcp_session_id=session)
     for bench in benches:
-        bench.slow = False
-        bench.pump()
+        bench.go_on()
     assert [len(received(bench)) for bench in benches] == [2, 2]
 
 
@@ -352,8 +348,7 @@ def test_what_becomes_of_a_request_that_waits_for_its_share(way: str) -> None:
         assert one.replies[route].status == 404
         return
     one.server.close(now=one.now)
-    one.slow = False
-    one.pump()
+    one.go_on()
     assert one.replies[route].code == -32000
     assert one.server.finished
 

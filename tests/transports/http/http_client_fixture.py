@@ -145,6 +145,11 @@ class ServerSide(http_by_hand.ServerSide):
         return await self.rest() == b""
 
 
+async def good(side: ServerSide) -> None:
+    """Answer one request as a server should."""
+    await side.good()
+
+
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: LENGTH\r\n\r\nANSWER"
 
 Script = Callable[[ServerSide], Awaitable[None]]

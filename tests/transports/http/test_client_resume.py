@@ -6,6 +6,7 @@ Over real sockets, against a scripted server, in every legacy revision.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 
 from mcpcore.http.client.call import Recovery, StreamInterrupted
@@ -58,9 +59,12 @@ async def flaky(revision: str) -> AsyncIterator[tuple[Flaky, str]]:
 
 @pytest.mark.requirement("basic/transports/retry-respected")
 @pytest.mark.parametrize("revision", [row.name for row in ROWS])
-async def test_a_broken_call_is_picked_up(revision: str) -> None:
-    async with flaky(revision) as (server, url), connect(url, revision=revision) as client:
-        result = await client.call_tool("slow")
+@pytest.mark.parametrize("carrier", ["own", "httpx"])
+async def test_a_broken_call_is_picked_up(revision: str, carrier: str) -> None:
+    async with flaky(revision) as (server, url), httpx.AsyncClient() as other:
+        brought = other if carrier == "httpx" else None
+        async with connect(url, revision=revision, http_client=brought) as client:
+            result = await client.call_tool("slow")
     assert result.text == "at last"
     assert len(server.calls) == 1, "the call itself is made once"
     assert [get.headers["last-event-id"] for get in server.gets] == ["e1", "e2"]

@@ -27,7 +27,6 @@ from mcpcore_transports.http.client.adapter import AdaptedClient, HttpClientLike
 from mcpcore_transports.http.client.client import HttpClientLink
 from tests.clock import HOUR, UNHURRIED, Clock, arrived, patience, until
 from tests.transports.http.http_client_fixture import ServerSide, caller, scripted
-from tests.transports.http.test_client_resume import flaky
 from tests.transports.served import served
 from tests.transports.villain import EVENTS, Side, villain
 
@@ -115,18 +114,6 @@ async def test_many_calls_at_once(revision: str) -> None:
         for size in range(1, 31):
             group.start_soon(call, size)
     assert sorted(answered) == list(range(1, 31))
-
-
-@pytest.mark.parametrize("revision", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])
-async def test_a_broken_call_is_picked_up(revision: str) -> None:
-    async with (
-        flaky(revision) as (state, url),
-        brought() as client,
-        connect(url, revision=revision, http_client=client) as session,
-    ):
-        assert (await session.call_tool("slow")).text == "at last"
-    assert len(state.calls) == 1
-    assert [get.headers["last-event-id"] for get in state.gets] == ["e1", "e2"]
 
 
 class Token(httpx.Auth):

@@ -32,6 +32,7 @@ from tests.transports.http.http_client_fixture import (
     Caller,
     ServerSide,
     caller,
+    good,
     scripted,
 )
 from tests.transports.http_fixture import Running, server
@@ -79,16 +80,6 @@ async def test_waiting_call_can_be_cancelled() -> None:
         running.app.finish(running.app.waiting.pop())
         assert isinstance(await client.outcome(third), ResultReceived)
         assert isinstance(await client.outcome(second), RequestEnded)
-
-
-async def test_cancelled_call_closes_its_connection() -> None:
-    async with server() as running, caller(url_of(running)) as client:
-        request = client.request("wait")
-        await running.app.until(lambda: running.app.waiting)
-        client.machine.cancel(request, now=clock())
-        client.link.flush_soon()
-        await running.app.until(lambda: running.app.cancelled)
-        assert await client.call() == "{}"
 
 
 @pytest.mark.parametrize("most", [0, 1, 100])
@@ -273,12 +264,6 @@ async def test_what_may_reach_the_server_twice_is_sent_again(method: str) -> Non
     async def leaves(side: ServerSide) -> None:
         assert (await side.request()).json["method"] == method
 
-    async def good(side: ServerSide) -> None:
-        request = await side.request()
-        assert request.json["method"] == "tools/list"
-        answer = request.answer()
-        await side.send(GOOD.replace(b"ANSWER", answer).replace(b"LENGTH", b"%d" % len(answer)))
-
     scripts = [leaves, good] if method == "tools/list" else [leaves]
     async with scripted(*scripts) as script, caller(script.url) as client:
         params = {"name": "echo"} if method == "tools/call" else None
@@ -304,9 +289,6 @@ async def test_response_after_which_the_connection_is_not_used_again(form: bytes
     async def last(side: ServerSide) -> None:
         await side.reply(form)
 
-    async def good(side: ServerSide) -> None:
-        await side.good()
-
     async with scripted(last, good) as script, caller(script.url) as client:
         assert await client.call() == "hello"
         assert await client.call() == "hello"
@@ -325,9 +307,6 @@ async def test_client_closes_a_connection_that_cannot_be_used_again(form: bytes)
         await side.reply(form)
         assert await side.closed()
 
-    async def good(side: ServerSide) -> None:
-        await side.good()
-
     async with scripted(last, good) as script, caller(script.url) as client:
         assert await client.call() == "hello"
         assert await client.call() == "hello"
@@ -341,9 +320,6 @@ async def test_idle_connection_on_which_the_server_spoke_is_not_used_again() -> 
         await side.send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
         spoken.set()
         assert await side.closed()
-
-    async def good(side: ServerSide) -> None:
-        await side.good()
 
     async with scripted(speaks, good) as script, caller(script.url) as client:
         assert await client.call() == "hello"
@@ -385,11 +361,11 @@ async def test_connection_that_the_server_closed_while_idle_is_replaced() -> Non
         await side.stream.aclose()
         closed.set()
 
-    async def good(side: ServerSide) -> None:
+    async def stays(side: ServerSide) -> None:
         await side.good()
         assert await side.closed()
 
-    async with scripted(leaves, good) as script, caller(script.url) as client:
+    async with scripted(leaves, stays) as script, caller(script.url) as client:
         assert await client.call() == "hello"
         await closed.wait()
         assert await client.call() == "hello"
@@ -420,9 +396,6 @@ async def test_server_that_answers_before_it_has_read_everything(reads_on: bool)
             await side.rest()
         else:
             await answered.wait()
-
-    async def good(side: ServerSide) -> None:
-        await side.good()
 
     answered = anyio.Event()
     async with scripted(refuse, good) as script, caller(script.url) as client:
@@ -456,29 +429,6 @@ async def test_event_stream_may_last(clock: Clock) -> None:
     settings = HttpClientLinkSettings(body_time=HOUR, idle_time=HOUR, write_time=HOUR)
     async with scripted(lasts) as script, caller(script.url, settings=settings) as client:
         assert await client.call() == "at last"
-
-
-@pytest.mark.requirement("basic/transports/streamable-http/post")
-async def test_what_is_sent() -> None:
-    seen: list[Any] = []
-
-    async def look(side: ServerSide) -> None:
-        request = await side.request()
-        seen.append(request)
-        answer = request.answer()
-        await side.send(GOOD.replace(b"ANSWER", answer).replace(b"LENGTH", b"%d" % len(answer)))
-
-    http = HttpClientSettings(headers=(("Authorization", "Bearer x"),))
-    async with scripted(look) as script, caller(script.url, http=http) as client:
-        await client.call()
-        port = script.url.split(":")[2].split("/")[0]
-        assert seen[0].method == "POST"
-        assert seen[0].target == "/mcp"
-        assert seen[0].headers["host"] == f"127.0.0.1:{port}"
-        assert seen[0].headers["authorization"] == "Bearer x"
-        assert seen[0].headers["accept-encoding"] == "identity"
-        assert seen[0].headers["user-agent"] == "mcpcore"
-        assert seen[0].headers["mcp-name"] == "echo"
 
 
 async def legacy_session(side: ServerSide) -> Request:

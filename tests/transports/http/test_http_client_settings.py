@@ -12,7 +12,7 @@ import anyio.lowlevel
 import httpx
 import pytest
 
-from mcpcore import Callbacks, ClientSettings, HttpClientLinkSettings, HttpSend, Limits, clock
+from mcpcore import Callbacks, ClientSettings, HttpClientLinkSettings, HttpSend
 from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.errors import (
     CallFailed,
@@ -44,12 +44,6 @@ async def echo(side: Side) -> bool:
     return True
 
 
-async def nothing_there(side: Side) -> bool:
-    """There is no such place for this method."""
-    await side.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
-    return True
-
-
 @asynccontextmanager
 async def talking(
     script: Script = echo, revision: str = MODERN, carrier: str = "own", **options: Any
@@ -66,10 +60,7 @@ async def text_of(client: Client, **options: Any) -> str:
 
 
 def test_the_defaults_are_those_that_are_promised() -> None:
-    http, link, limits = HttpClientSettings(), HttpClientLinkSettings(), Limits()
-    assert (http.max_body, http.max_event) == (64 * MIB, 64 * MIB)
-    assert (limits.depth, limits.request_timeout, link.connect_time) == (128, 60.0, 10.0)
-    assert (http.max_resumes, http.retry_delay) == (5, 1.0)
+    assert HttpClientLinkSettings().connect_time == 10.0
     assert ClientSettings().proxy == ENVIRONMENT
 
 
@@ -243,75 +234,6 @@ async def test_a_stream_in_answer_to_a_notification_does_not_stay(clock: Clock) 
         await until(lambda: server.seen["notifications/roots/list_changed"])
         await clock.skip_until(lambda: not link.machine.exchanges)
         assert await text_of(client) == "none"
-
-
-async def test_calls_have_sixty_seconds_by_default() -> None:
-    async with talking(hang) as (server, client), anyio.create_task_group() as group:
-        before = clock()
-        group.start_soon(client.call_tool, "bad")
-        await until(lambda: server.seen["bad"])
-        link: Any = client._core.link
-        assert before + 60 <= link.machine.deadline() <= clock() + 60
-        group.cancel_scope.cancel()
-
-
-@pytest.mark.requirement("basic/transports/session-lost")
-@pytest.mark.parametrize("revision", LEGACY)
-@pytest.mark.parametrize("carrier", ["own", "httpx"])
-async def test_a_lost_session_is_opened_once_however_many_notice(
-    revision: str, carrier: str
-) -> None:
-    async with talking(revision=revision, carrier=carrier) as (server, client):
-        assert await text_of(client) == "none"
-        for lost in ("s1", "s2"):
-            server.lost.add(lost)
-            done: list[str] = []
-
-            async def call(done: list[str] = done) -> None:
-                done.append(await text_of(client))
-
-            async with anyio.create_task_group() as group:
-                for _ in range(20):
-                    group.start_soon(call)
-            assert done == ["none"] * 20
-        assert server.session == 3
-
-
-@pytest.mark.requirement("basic/transports/session-lost")
-@pytest.mark.parametrize("revision", LEGACY)
-@pytest.mark.parametrize("carrier", ["own", "httpx"])
-async def test_a_server_that_has_nothing_for_get_is_called_all_the_same(
-    revision: str, carrier: str
-) -> None:
-    async with villain(echo, revision=revision) as server, httpx.AsyncClient() as other:
-        server.scripts["GET"] = nothing_there
-        brought = other if carrier == "httpx" else None
-        async with connect(server.url, revision=revision, http_client=brought) as client:
-            with patience():
-                while server.seen["GET"] < 2:
-                    assert await text_of(client) == "none"
-            assert await text_of(client) == "none"
-        assert (server.session, server.seen["GET"], server.seen["DELETE"]) == (2, 2, 1)
-
-
-@pytest.mark.parametrize("carrier", ["own", "httpx"])
-async def test_a_server_that_loses_every_session_is_given_up(carrier: str) -> None:
-    async with talking(revision=LEGACY[-1], carrier=carrier) as (server, client):
-        assert await text_of(client) == "none"
-        server.lost.update(f"s{number}" for number in range(100))
-        failed: list[CallFailed] = []
-
-        async def call() -> None:
-            with pytest.raises(ConnectionClosed) as caught:
-                await text_of(client)
-            failed.append(caught.value)
-
-        with patience():
-            async with anyio.create_task_group() as group:
-                for _ in range(5):
-                    group.start_soon(call)
-        assert len(failed) == 5
-        assert 2 <= server.session <= 4
 
 
 async def forbidden(side: Side) -> bool:

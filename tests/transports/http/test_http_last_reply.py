@@ -72,22 +72,16 @@ def whole(data: bytes) -> bool:
     return b"content-length: %d" % len(body) in head and LARGE.encode() in body
 
 
-async def test_requests_behind_the_last_one_do_not_cut_its_reply_off() -> None:
+@pytest.mark.parametrize("late", [False, True], ids=["before", "with it"])
+async def test_requests_behind_the_last_one_do_not_cut_its_reply_off(late: bool) -> None:
+    """They come before the reply, or while it is being read."""
     async with server(PATIENT) as running:
         client = await connect(running)
-        finish = await asked(running, client, tool("wait", headers=CLOSE) + MANY)
+        last = tool("wait", headers=CLOSE)
+        finish = await asked(running, client, last if late else last + MANY)
         assert finish(LARGE)
         await turns(100)
-        assert whole(await read_slowly(client))
-
-
-async def test_requests_that_come_with_the_last_reply_do_not_cut_it_off() -> None:
-    async with server(PATIENT) as running:
-        client = await connect(running)
-        finish = await asked(running, client, tool("wait", headers=CLOSE))
-        assert finish(LARGE)
-        await turns(100)
-        assert whole(await read_slowly(client, tool("echo")))
+        assert whole(await read_slowly(client, tool("echo") if late else b""))
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])

@@ -35,31 +35,6 @@ async def answer(client: Client) -> str:
     return (await client.call_tool("bad", timeout=PATIENCE)).text
 
 
-@pytest.mark.parametrize("revision", LEGACY)
-@pytest.mark.turns("carrier")
-@pytest.mark.parametrize("carrier", ["own", "httpx"])
-@pytest.mark.parametrize("how", ["503", "429", "reset"])
-async def test_what_is_refused_for_now_is_said_again(how: str, carrier: str, revision: str) -> None:
-    async with villain(well, revision=revision) as server, httpx.AsyncClient() as other:
-
-        async def first(side: Side) -> bool:
-            del server.scripts[INITIALIZED]
-            assert not server.seen["bad"], "nothing is asked before"
-            if how == "reset":
-                side.reset()
-                return False
-            return bool(await status(int(how), body=b"not now")(side))
-
-        server.scripts[INITIALIZED] = first
-        brought = other if carrier == "httpx" else None
-        with patience():
-            async with connect(
-                server.url, revision=revision, settings=soon(), http_client=brought
-            ) as client:
-                assert await answer(client) == "well"
-        assert (server.seen[INITIALIZED], server.seen["initialize"]) == (2, 1)
-
-
 @pytest.mark.parametrize("carrier", ["own", "httpx"])
 @pytest.mark.parametrize(("code", "times"), [(401, 1), (400, 1), (503, 3)])
 async def test_who_cannot_begin_hears_why(code: int, times: int, carrier: str) -> None:

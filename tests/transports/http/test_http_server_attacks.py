@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from mcpcore_transports.http1.settings import HttpServerSettings
 from tests.clock import HOUR, Clock, patience
+from tests.transports.http.test_http_heads import BAD_REQUESTS
 from tests.transports.http_fixture import Client, Running, http, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
 
@@ -86,13 +87,12 @@ def goes_on(status: int, rows: dict[str, bytes], *, bodiless: bool = False) -> d
 
 
 ROWS: dict[str, Row] = {
+    **{name: Row(data, (status,), closes=True) for name, (data, status) in BAD_REQUESTS.items()},
     # How long a body is
     **ends(
         501,
         {
             "chunked in chunks": coded(b" chunked, chunked"),
-            "chunked twice": post(CHUNKED, CHUNKED, body=chunk(BODY) + END),
-            "another coding first": coded(b" gzip, chunked"),
             "nearly chunked": coded(b" xchunked"),
             "chunked with a parameter": coded(b" chunked;q=1"),
             "chunked in quotes": coded(b' "chunked"'),
@@ -104,22 +104,13 @@ ROWS: dict[str, Row] = {
     **ends(
         400,
         {
-            "both lengths": post(LENGTH, CHUNKED, body=chunk(BODY) + END),
             "both lengths, none": post(b"Content-Length: 0", CHUNKED, body=END),
             "blank before the colon of the coding": post(
                 b"Transfer-Encoding : chunked", body=chunk(BODY) + END
             ),
             "a vertical tab before chunked": coded(b" \x0bchunked"),
-            "chunks in HTTP/1.0": post(CHUNKED, line=b"POST /mcp HTTP/1.0", body=chunk(BODY) + END),
-            "a signed length": post(b"Content-Length: +%d" % len(BODY)),
-            "a negative length": post(b"Content-Length: -1"),
-            "a hexadecimal length": post(b"Content-Length: 0x10"),
             "a length in digits of another script": post("Content-Length: ١".encode()),
-            "a length with a separator": post(b"Content-Length: 1_0"),
             "a length in two parts": post(b"Content-Length: 1 0"),
-            "an empty length": post(b"Content-Length:"),
-            "the same length twice": post(LENGTH, LENGTH),
-            "the same length in a list": post(b"Content-Length: 10, 10"),
             "a length of nineteen digits": post(b"Content-Length: 9999999999999999999"),
             "a length that wraps around": post(b"Content-Length: 18446744073709551616"),
             "a folded coding": sized(b"X: a\r\n Transfer-Encoding: chunked"),
@@ -188,7 +179,6 @@ ROWS: dict[str, Row] = {
     **ends(
         400,
         {
-            "a URL of another host": at(b"http://evil.example/mcp"),
             "a URL with a user": at(b"http://localhost@evil.example/mcp"),
             "a URL with our name as user": at(b"http://x@localhost/mcp"),
             "a URL without a host": at(b"http:///mcp"),
@@ -197,15 +187,11 @@ ROWS: dict[str, Row] = {
             "an asterisk": at(b"*"),
             "an authority": get(target=b"localhost:80"),
             "a relative path": at(b"mcp"),
-            "a fragment": at(b"/mcp#a"),
             "NUL in the path": at(b"/mcp\0"),
             "DEL in the path": at(b"/mcp\x7f"),
-            "Latin-1 in the path": at(b"/mcp\xe9"),
             "a tab in the request line": at(b"/mcp\t"),
-            "two blanks in the request line": at(b" /mcp"),
             "no target": raw(b"POST HTTP/1.1", HOST),
             "HTTP/0.9": b"GET /health\r\n\r\n",
-            "HTTP in lower case": sized(line=b"POST /mcp http/1.1"),
             "HTTP/1.10": sized(line=b"POST /mcp HTTP/1.10"),
             "a blank behind the version": sized(line=b"POST /mcp HTTP/1.1 "),
             "a method that is no token": sized(line=b"PO(ST /mcp HTTP/1.1"),
@@ -226,7 +212,6 @@ ROWS: dict[str, Row] = {
     **ends(
         505,
         {
-            "HTTP/1.2": sized(line=b"POST /mcp HTTP/1.2"),
             "the preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         },
     ),
@@ -319,15 +304,9 @@ ROWS: dict[str, Row] = {
     **ends(
         400,
         {
-            "Latin-1 in a name": sized(b"X\xe9: 1"),
             "brackets in a name": sized(b"X(y): 1"),
             "a blank in a name": sized(b"X y: 1"),
-            "no name": sized(b": 1"),
-            "no colon": sized(b"abc"),
-            "a folded first line": raw(b"POST /mcp HTTP/1.1", b" X: 1", *USUAL, LENGTH, body=BODY),
-            "a second Host": sized(HOST),
             "a second Host that differs": sized(b"Host: evil.example"),
-            "no Host": raw(b"GET /health HTTP/1.1"),
         },
     ),
     **goes_on(
@@ -392,7 +371,6 @@ ROWS: dict[str, Row] = {
     **ends(
         417,
         {
-            "another expectation": sized(b"Expect: 200-ok"),
             "a list of expectations": sized(b"Expect: 100-continue, 100-continue"),
         },
     ),

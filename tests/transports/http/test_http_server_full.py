@@ -5,6 +5,7 @@ import pytest
 from mcpcore import HttpServerSettings, client_tls, server_tls
 from tests.clock import HOUR, Clock, until
 from tests.transports.certificates import papers
+from tests.transports.http.test_http_server_limits import refused
 from tests.transports.http_fixture import Client, Running, http, server, tool
 from tests.transports.ways import anyio_backend as anyio_backend
 
@@ -13,17 +14,6 @@ pytestmark = pytest.mark.anyio
 
 async def secure(running: Running) -> Client:
     return await running.connect(client_tls(ca=papers().trusted.file))
-
-
-async def told(client: Client) -> str:
-    """The client is told why there is no room; returns what."""
-    response = await client.response()
-    assert response.status == 503
-    assert response.headers["connection"] == "close"
-    assert response.headers["retry-after"] == "1"
-    assert response.json["error"]["code"] == -32000
-    assert await client.closed()
-    return str(response.json["error"]["message"])
 
 
 @pytest.mark.parametrize(
@@ -44,8 +34,7 @@ async def test_connections_beyond_the_limit_are_told(
             client = await secure(running)
             if body is not None:
                 await client.send(http(body))
-            assert await told(client) == message
-            await client.aclose()
+            assert await refused(client, 503) == message
         assert (await first.call(tool("echo"))).status == 200
         assert running.link.connections == 1
 
@@ -65,4 +54,4 @@ async def test_who_shakes_no_hands_is_closed_in_time_and_harms_nobody(clock: Clo
         garbage = await running.connect()
         await garbage.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await until(lambda: not running.link.turned_away)
-        assert await told(await secure(running)) == "too many connections"
+        assert await refused(await secure(running), 503) == "too many connections"

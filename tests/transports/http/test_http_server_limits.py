@@ -85,18 +85,6 @@ async def test_body_that_comes_fast_enough_may_be_longer_than_the_grace(clock: C
         assert (await client.call(whole[-1:])).status == 200
 
 
-async def test_silent_new_connection() -> None:
-    async with server(HttpServerSettings(head_time=SHORT)) as running:
-        assert await (await running.connect()).closed()
-
-
-async def test_idle_connection() -> None:
-    async with server(HttpServerSettings(idle_time=SHORT)) as running:
-        client = await running.connect()
-        assert (await client.call(tool("echo"))).status == 200
-        assert await client.closed()
-
-
 async def test_running_request_is_not_idle(clock: Clock) -> None:
     times = HttpServerSettings(idle_time=HOUR, head_time=HOUR, body_time=HOUR, write_time=HOUR)
     async with server(times) as running:
@@ -113,26 +101,17 @@ async def test_running_request_is_not_idle(clock: Clock) -> None:
         assert await client.closed()  # idle now
 
 
-async def test_client_that_does_not_read(clock: Clock) -> None:
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "late"])
+async def test_client_that_does_not_read(late: bool, clock: Clock) -> None:
     async with server(HttpServerSettings(write_time=HOUR)) as running:
         client = await running.connect()
-        await client.send(tool("big", size=20_000_000))
+        await client.send(tool("wait") if late else tool("big", size=20_000_000))
         await until(lambda: running.app.events)
+        if late:
+            running.app.finish(running.app.waiting.pop(), "x" * 20_000_000)
         await clock.skip_until(lambda: not running.link.connections)
         assert not running.machine.exchanges
-        received = await client.rest()
-        assert 0 < len(received) < 20_000_000
-
-
-async def test_client_of_a_late_reply_that_does_not_read(clock: Clock) -> None:
-    async with server(HttpServerSettings(write_time=HOUR)) as running:
-        client = await running.connect()
-        await client.send(tool("wait"))
-        await running.app.until(lambda: running.app.waiting)
-        running.app.finish(running.app.waiting.pop(), "x" * 20_000_000)
-        await clock.skip_until(lambda: not running.link.connections)
-        assert not running.machine.exchanges
-        assert len(await client.rest()) < 20_000_000
+        assert 0 < len(await client.rest()) < 20_000_000
 
 
 async def test_connections() -> None:

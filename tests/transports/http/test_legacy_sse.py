@@ -6,11 +6,11 @@ from typing import Any
 import httpx
 import pytest
 
-from mcpcore import ClientSettings, Context, HttpServerSettings, Negotiation, Server
+from mcpcore import ClientSettings, Context, HttpServerSettings, Server
 from mcpcore.errors import BadTarget, NegotiationError
 from mcpcore.http.messages import HttpChunk, HttpHead, HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, bearer_token
-from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
+from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.wire.sse import ServerSentEvent, SseDecoder
 from mcpcore_transports.client.cache import EraCache
 from mcpcore_transports.client.client import Client, connect
@@ -230,16 +230,3 @@ async def test_revisions_that_have_no_such_transport() -> None:
     with pytest.raises(BadTarget, match="handshake"):
         async with connect("sse+http://127.0.0.1:9/sse", revision="2026-07-28"):
             pytest.fail("spoken all the same")
-
-
-async def test_never() -> None:
-    never = ClientSettings(
-        http=HttpClientSettings(legacy_sse=SseUse.NEVER),
-        eras=EraCache(),
-        negotiation=Negotiation.LEGACY,
-    )
-    async with served(tools(), sse=ANY_PORT) as state:
-        with pytest.raises(NegotiationError, match='"POST" is not allowed') as refused:
-            async with connect(state.url.removeprefix("sse+"), settings=never):
-                pytest.fail("spoken all the same")
-        assert "HTTP+SSE" not in str(refused.value)
