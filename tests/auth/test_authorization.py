@@ -1125,6 +1125,12 @@ def test_a_refresh_that_has_failed_for_a_time_is_tried_again() -> None:
     assert (grants(world)[-1], len(world.opened)) == ("refresh_token", 1)
 
 
+@pytest.mark.parametrize("error", ["", None, 7, "none"])
+def test_an_error_beside_a_token_is_none(error: object) -> None:
+    """Some servers send that member with each answer."""
+    assert ready(World(token={"error": error})).token == ("Bearer", "access-1")
+
+
 @pytest.mark.parametrize("most", [0, 1, 20])
 def test_a_server_that_wants_a_sign_in_after_each_request_gets_no_more_in_the_end(
     most: int,
