@@ -6,7 +6,6 @@ widen and an output may narrow; the other way breaks it.  A text that changes is
 obeys it.
 """
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from itertools import chain
@@ -116,13 +115,15 @@ _HINTS = frozenset(
     for each in msgspec.structs.fields(kind)
 )
 """Annotations of the specification."""
+_TOO_LARGE = 1 << 1023
+"""Of larger integers Python may make no float."""
 
 
 def _known_hints(annotations: Declaration) -> dict[str, Any]:
     """Return annotations as a client has read them, from whom the pins are."""
     kept = {name: each for name, each in annotations.items() if name in _HINTS}
     return {
-        name: float(each) if type(each) is int and abs(each) <= sys.float_info.max else each
+        name: float(each) if type(each) is int and abs(each) < _TOO_LARGE else each
         for name, each in kept.items()
         if each not in (None, [])
     }

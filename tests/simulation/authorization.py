@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from msgspec import Struct
 
 from mcpcore.auth.authorization import Authorization, AuthState, Refused
+from mcpcore.auth.endpoints import Unreachable
 from mcpcore.auth.grants import ClientIdentity, SigningKey, challenge_of
 from mcpcore.auth.needs import (
     Callback,
@@ -485,6 +486,8 @@ class Process:
             if not self.fetches and (starts := self.starts.get(again[0])):
                 starts.pop()  # another process had a token
             self.request(*again)
+        elif again is not None and isinstance(machine.error, Unreachable) and not self.opened:
+            self.starts[again[0]].pop()  # an outage costs nobody anything
         waiting, self.waiting = self.waiting, []
         for refused in waiting:
             # As the driver has it: nobody is asked again who has just said no to another refusal.

@@ -199,6 +199,7 @@ NO_POINTS: dict[str, str] = {
     **dict.fromkeys(
         (
             *("ApiKeyScheme.audit", "CertificateScheme.audit", "ResourceServer.audit"),
+            "HttpServer.tell_refused.tell",
             *("BehindProxy.audit", "BehindProxy.scheme", "ResourceServer.replays"),
         ),
         _AUTHORIZED,

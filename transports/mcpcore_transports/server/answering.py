@@ -1,4 +1,4 @@
-"""What runtimes of servers and gateways have in common: rates, failures, what handlers send."""
+"""Answers of handlers, for the runtimes of servers and gateways: rates, failures, what is sent."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Mapping
