@@ -32,7 +32,8 @@ from tests.relay.bench import CELLS, LEGACY, MODERN, QUESTION, WALL, Backend, Sc
 from tests.relay.test_forwarding import gateways, messages, result
 from tests.relay.test_subscriptions import CHANGED, changes, tell
 
-QUEUED = RelaySettings().queued
+QUEUED = 1 << 16
+NARROW = RelaySettings(queued=QUEUED)
 
 cells = pytest.mark.parametrize(("client", "server"), CELLS)
 
@@ -580,10 +581,10 @@ def test_a_call_that_takes_too_long_is_cancelled_at_the_server(client: str, serv
 @pytest.mark.parametrize("era", [LEGACY, MODERN])
 def test_what_waits_for_a_server_that_does_not_read_is_limited(era: str) -> None:
     backend = Backend("a", era, tools)
-    scene = Scene(era, backend)
+    scene = Scene(era, backend, settings=NARROW)
     scene.ask("tools/list")
     backend.down = True
-    large, often = {"large": "x" * (1 << 21)}, (QUEUED >> 21) + 2
+    large, often = {"large": "x" * (1 << 11)}, (QUEUED >> 11) + 2
     for _ in range(often):
         scene.client.notify("notifications/acme", large)
         call = scene.ask("tools/call", {"name": "wait", "arguments": large})
@@ -592,30 +593,43 @@ def test_what_waits_for_a_server_that_does_not_read_is_limited(era: str) -> None
         else:
             scene.client.cancel(call, now=scene.now)
     waiting = max(near.output_size for _, near, _ in backend.wires)
-    assert QUEUED < waiting < QUEUED + (1 << 22)
+    assert QUEUED < waiting < QUEUED + (1 << 12)
     backend.down = False
     scene.move()
     assert scene.call("echo") == "a: {}"
+
+
+def test_a_server_that_does_not_read_keeps_nothing_from_others() -> None:
+    one, other = Backend("a", LEGACY, tools), Backend("b", LEGACY, tools)
+    scene = Scene(LEGACY, one, other, settings=NARROW)
+    scene.ask("tools/list")
+    one.down = True
+    for _ in range(3):
+        scene.client.notify("notifications/acme", {"large": "x" * QUEUED})
+        scene.move()
+    assert scene.relay.dropped == 2
+    told = [each for each in other.events if isinstance(each, NotificationReceived)]
+    assert [each.method for each in told] == ["notifications/acme"] * 3
 
 
 @pytest.mark.parametrize("named", [True, False])
 def test_what_waits_for_a_client_that_does_not_read_is_limited(named: bool) -> None:
     """``named``: True if the transport tells what call a notification is about."""
     backend = Backend("a", LEGACY, tools)
-    scene = Scene(LEGACY, backend)
+    scene = Scene(LEGACY, backend, settings=NARROW)
     scene.ask("tools/call", {"name": "wait"})
     far, key = backend.waiting["call"]
     link = next(link for link, _, each in backend.wires if each is far)
     told = NotificationReceived(
         "notifications/acme",
-        Raw(json.encode({"large": "x" * (1 << 21)})),
+        Raw(json.encode({"large": "x" * (1 << 11)})),
         MAIN,
         far.revision,
         request=next(iter(link.calls)) if named else None,
     )
-    for _ in range((QUEUED >> 21) + 2):
+    for _ in range((QUEUED >> 11) + 2):
         scene.relay.from_server(link, told, now=scene.now, wall=WALL)
-    assert QUEUED < scene.front.output_size < QUEUED + (1 << 22)
+    assert QUEUED < scene.front.output_size < QUEUED + (1 << 12)
     assert scene.relay.dropped > 0
     far.respond(key, text("done"))
     scene.move()
@@ -624,17 +638,17 @@ def test_what_waits_for_a_client_that_does_not_read_is_limited(named: bool) -> N
 
 def test_a_client_that_does_not_read_is_asked_no_more() -> None:
     backend = Backend("a", LEGACY, tools)
-    scene = Scene(LEGACY, backend)
+    scene = Scene(LEGACY, backend, settings=NARROW)
     scene.ask("tools/call", {"name": "wait"})
     far, key = backend.waiting["call"]
     link, near, _ = next(each for each in backend.wires if each[2] is far)
-    question = {**QUESTION, "message": "x" * (1 << 21)}
-    for _ in range((QUEUED >> 21) + 2):
+    question = {**QUESTION, "message": "x" * (1 << 11)}
+    for _ in range((QUEUED >> 11) + 2):
         far.request("elicitation/create", question, now=scene.now, parent=key)
         near.receive_data(far.lines_to_send(), now=scene.now)
         while (event := near.next_event()) is not None:
             scene.relay.from_server(link, event, now=scene.now, wall=WALL)
-    assert QUEUED < scene.front.output_size < QUEUED + (1 << 22)
+    assert QUEUED < scene.front.output_size < QUEUED + (1 << 12)
     assert b"no client that can be asked" in near.lines_to_send()
 
 
