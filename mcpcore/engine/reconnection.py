@@ -191,7 +191,9 @@ class Reconnection:
         """
         since, self._since = self._since, None
         settings = self.settings
-        unauthorized = fault is not None and fault.kind is FaultKind.AUTHORIZATION
+        unauthorized = (
+            fault is not None and fault.kind is FaultKind.AUTHORIZATION and not fault.passing
+        )
         lasting = self._lasting if unauthorized or self.unmarked else settings.lasting
         if since is not None and now - since >= lasting:
             self.made, self._renewed = 0, False
@@ -220,7 +222,7 @@ _PASSING = frozenset({404, 408, 425, 429})
 
 def fails_for_good(fault: Fault | None) -> bool:
     """Return True if a server, or a proxy, refuses access: redirects and most client errors."""
-    if fault is None:
+    if fault is None or fault.passing:
         return False
     if fault.status is None:
         return fault.kind in (FaultKind.REDIRECT, FaultKind.AUTHORIZATION)
