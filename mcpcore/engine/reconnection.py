@@ -186,8 +186,8 @@ class Reconnection:
         """Return the next attempt after a connection or an attempt has ended, or None.
 
         ``final``: it ended in a way after which another one would come to the same end.  ``fault``:
-        its ``retry_after`` is the minimum delay; after a fault of the authorization a fresh token
-        is tried, once among the attempts in a row.
+        its ``retry_after`` is the minimum delay; after a fault of the authorization that does not
+        pass a fresh token is tried, once among the attempts in a row.
         """
         since, self._since = self._since, None
         settings = self.settings
@@ -221,7 +221,10 @@ _PASSING = frozenset({404, 408, 425, 429})
 
 
 def fails_for_good(fault: Fault | None) -> bool:
-    """Return True if a server, or a proxy, refuses access: redirects and most client errors."""
+    """Return True if a server, or a proxy, refuses access: redirects and most client errors.
+
+    False for an outage of the authorization server.
+    """
     if fault is None or fault.passing:
         return False
     if fault.status is None:
