@@ -79,6 +79,8 @@ class Fault(Struct, frozen=True):
     sent_before: bool = False
     """True if the request had reached the server before, in an earlier round of input or with the
     stream that could not be resumed."""
+    passing: bool = False
+    """True if the authorization failed by an outage, after which it may succeed."""
 
 
 class Event(Struct, frozen=True, kw_only=True, gc=False):

@@ -186,12 +186,14 @@ class Reconnection:
         """Return the next attempt after a connection or an attempt has ended, or None.
 
         ``final``: it ended in a way after which another one would come to the same end.  ``fault``:
-        its ``retry_after`` is the minimum delay; after a fault of the authorization a fresh token
-        is tried, once among the attempts in a row.
+        its ``retry_after`` is the minimum delay; after a fault of the authorization that does not
+        pass a fresh token is tried, once among the attempts in a row.
         """
         since, self._since = self._since, None
         settings = self.settings
-        unauthorized = fault is not None and fault.kind is FaultKind.AUTHORIZATION
+        unauthorized = (
+            fault is not None and fault.kind is FaultKind.AUTHORIZATION and not fault.passing
+        )
         lasting = self._lasting if unauthorized or self.unmarked else settings.lasting
         if since is not None and now - since >= lasting:
             self.made, self._renewed = 0, False
@@ -219,8 +221,11 @@ _PASSING = frozenset({404, 408, 425, 429})
 
 
 def fails_for_good(fault: Fault | None) -> bool:
-    """Return True if a server, or a proxy, refuses access: redirects and most client errors."""
-    if fault is None:
+    """Return True if a server, or a proxy, refuses access: redirects and most client errors.
+
+    False for an outage of the authorization server.
+    """
+    if fault is None or fault.passing:
         return False
     if fault.status is None:
         return fault.kind in (FaultKind.REDIRECT, FaultKind.AUTHORIZATION)

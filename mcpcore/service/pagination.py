@@ -165,8 +165,8 @@ class Collection(Generic[T]):
     def spelled_otherwise(self, key: str, principal: str | None) -> T | None:
         """Return an item with required scopes or roles whose key is a URI of the same place.
 
-        They differ in percent-encoding and idle segments alone.  None if there is none that
-        ``principal`` may see.
+        They differ in percent-encoding, idle segments, and the case of scheme and host alone.  None
+        if there is none that ``principal`` may see.
         """
         if not self.guarded:
             return None

@@ -136,18 +136,28 @@ class ResourceEntry(Declaration):
     def refuse_hidden_by(self, templates: Mapping[str, Self], key: str) -> None:
         """Raise ValueError if an earlier template with other requirements answers for this one.
 
-        Then what this one requires would be required of nobody.  ``templates``: all, in order;
-        ``key``: its own.
+        Then what this one requires would be required of nobody; nor is it to answer so for a later
+        one, where it replaces another.  ``templates``: all, in order; ``key``: its own.
         """
-        if self.template is None or self.requirement is None:
+        if self.template is None:
             return
+        replaced = False
         for text, each in templates.items():
             if text == key:
-                return
-            if each.visible is not None or each.requirement == self.requirement:
-                continue
-            if all(map(each.answers, self.template.samples())):
+                replaced = True
+            elif replaced and each._is_hidden_by(self):
+                raise ValueError(f"it answers for {text!r}: replace or remove that one first")
+            elif not replaced and self._is_hidden_by(each):
                 raise ValueError(f"{text!r} answers for it: declare that one behind it")
+
+    def _is_hidden_by(self, other: Self) -> bool:
+        """Return True if a template in front answers for all of this one and requires other things.
+
+        One that is hidden from some does not count.
+        """
+        if self.template is None or self.requirement in (None, other.requirement):
+            return False
+        return other.visible is None and all(map(other.answers, self.template.samples()))
 
     def answers(self, uri: str) -> bool:
         """Return True if it is the resource of a URI, or a template that matches."""

@@ -307,7 +307,7 @@ class Server:
 
         Raises ValueError or TypeError: invalid URI or template, URI taken (unless ``replace``),
         variables and parameters that do not fit, a template with scopes or roles behind one that
-        answers for it.
+        answers for it, also by a replacement.
         """
         if isinstance(content, str | bytes):
             data = content

@@ -266,6 +266,7 @@ def test_statuses_of_a_refused_upgrade(status: int) -> None:
 @pytest.mark.parametrize("kind", list(FaultKind), ids=lambda kind: kind.value)
 def test_faults_without_a_status(kind: FaultKind) -> None:
     assert fails_for_good(Fault(kind)) is (kind.value in {"redirect", "authorization"})
+    assert fails_for_good(Fault(kind, 401, passing=True)) is False
     assert fails_for_good(None) is False
 
 

@@ -299,6 +299,9 @@ def test_no_template_with_scopes_stands_behind_one_that_answers_for_it(
         declare(second, **guarded)
     declare(first, **guarded)  # in its place
     declare(second, **guarded)
+    expected = pytest.raises(ValueError, match="it answers for") if refused else nullcontext()
+    with expected:
+        declare(first, **{"replace": True, **rules})
 
 
 def test_spellings_follow_changes() -> None:

@@ -475,11 +475,11 @@ class HttpClient:
         state, status = self._state, refusal.status
         call.status = status
         text = f"{call.method}: {refusal_text(status)}; {error}"
-        fault = Fault(FaultKind.AUTHORIZATION, status)
+        fault = Fault(FaultKind.AUTHORIZATION, status, passing=passing)
         if call.purpose is _SSE:
             self._sse.give_up(call, text, now, fault)
         elif call.method == INITIALIZED:
-            state.unconfirmed(call, text, None if passing else fault, now)
+            state.unconfirmed(call, text, fault, now)
         elif call.request is not None:
             state.fail(call, text, now, fault=fault)
         elif call.purpose is _STREAM:

@@ -353,8 +353,9 @@ async def test_a_connection_comes_back_each_time_that_a_short_token_is_over(
             assert await add(client) == 2
 
 
+@pytest.mark.parametrize("binding", ["ws", "sse"])
 async def test_a_connection_comes_back_after_an_outage_of_its_authorization_server(
-    clock: Clock,
+    clock: Clock, binding: str
 ) -> None:
     events = list[Event]()
 
@@ -363,7 +364,7 @@ async def test_a_connection_comes_back_after_an_outage_of_its_authorization_serv
 
     pace = ReconnectSettings(first_delay=0.001, max_delay=0.002, attempts=1000)
     settings = settings_of(Person(), reconnect=pace)
-    async with stage(notes(), "ws") as on:
+    async with stage(notes(), binding) as on:
         on.life = 5.0
         heard = Callbacks(connection=events.append)
         async with signed_in(on, settings=settings, auth=MACHINE_AUTH, callbacks=heard) as client:
@@ -496,10 +497,11 @@ async def test_the_start_of_one_of_several_servers_waits_while_a_person_is_asked
     assert len(person.asked) == 1
 
 
-async def test_one_of_several_servers_is_connected_to_once_an_outage_is_over() -> None:
+@pytest.mark.parametrize("binding", ["ws", "sse", "http"])
+async def test_one_of_several_servers_is_connected_to_once_an_outage_is_over(binding: str) -> None:
     pace = ReconnectSettings(first_delay=0.001, max_delay=0.002)
     settings = settings_of(Person(), reconnect=pace)
-    async with stage(notes(), "ws") as on:
+    async with stage(notes(), binding) as on:
         options = ServerOptions(targets=[on.url], auth=MACHINE_AUTH, settings=settings)
         with patience():
             async with connect_all({"notes": options}) as servers:

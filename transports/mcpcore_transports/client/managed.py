@@ -450,7 +450,7 @@ def _judge(error: Exception | None) -> tuple[Fault, bool]:
     if isinstance(error, errors.LinkError):
         return known, error.final
     if isinstance(error, errors.AuthorizationError):
-        return fault or Fault(FaultKind.AUTHORIZATION), True
+        return fault or Fault(FaultKind.AUTHORIZATION), not (fault and fault.passing)
     if isinstance(error, errors.NegotiationError):
         return known, reconnection.refuses_for_good(error.error) or reconnection.fails_for_good(
             fault
