@@ -130,6 +130,30 @@ def test_a_private_list_is_kept_for_one_principal(scope: str, listed: str) -> No
     assert (page["ttlMs"], page["cacheScope"]) == (5000, scope)
 
 
+@pytest.mark.parametrize("scope", ["public", "private"])
+@pytest.mark.parametrize(
+    ("meta", "declared", "listed"),
+    [
+        ({"a/b": 1, "a/c": [2]}, CLIENT_ALL, "t1"),
+        ({"a/b": 1, "a/c": [2], "traceparent": "00-1-2-00"}, CLIENT_ALL, "t1"),
+        ({"a/b": 1}, CLIENT_ALL, "t2"),
+        (None, CLIENT_ALL, "t2"),
+        ({"a/b": 1, "a/c": [2]}, {}, "t2"),
+    ],
+    ids=["the same in another order", "a trace", "less", "none", "other capabilities"],
+)
+def test_a_list_is_kept_for_requests_with_the_same_metadata(
+    scope: str, meta: Any, declared: dict[str, Any], listed: str
+) -> None:
+    """Caching page, "Cache Key": a request whose params differ gets no result of another one."""
+    backends = [Backend(name, MODERN, lists(5000, scope)) for name in "ab"]
+    scene = Scene(MODERN, *backends)
+    scene.result("tools/list", meta={"a/c": [2], "a/b": 1})
+    other = Scene(MODERN, *backends, beside=scene, capabilities=declared)
+    page = other.result("tools/list", meta=meta)
+    assert [tool["name"] for tool in page["tools"]] == [f"a__{listed}", f"b__{listed}"]
+
+
 @pytest.mark.parametrize("ttl", [90_000_000, 10**308])
 def test_a_list_is_kept_for_a_day_at_most(ttl: int) -> None:
     scene = Scene(MODERN, *(Backend(name, MODERN, lists(ttl)) for name in "ab"))
