@@ -161,7 +161,7 @@ class Lists:
         """Cursors of the pages that continue the names known so far, by server, by method, and by
         True for modern clients: a server of both eras has two lists."""
         self._unlearned: dict[tuple[str, str | None], float] = {}
-        """Times at which all lists were read and lacked the name in a request, by its method and
+        """Times at which all lists that can be had lacked the name in a request, by its method and
         its principal: others may see more.  Those of the last moments only."""
         self._changes = 0
         """Number of changes of any list."""
@@ -587,14 +587,14 @@ class Lists:
         ``lacks``: function that returns True if they lack a name in the request.  Return False,
         and read none, if they did so a moment ago.
         """
-        relay, names, event = self._relay, self._relay.names, arrival.event
+        relay, event = self._relay, arrival.event
         asked, since = (event.method, event.principal), relay.now - relay.settings.unknown_apart
         if self._unlearned.get(asked, -math.inf) > since:
             return False
         lists = self._lists_of(kinds)
 
         def learned() -> None:
-            if names.read.issuperset(lists) and lacks():
+            if lacks():  # also where a list cannot be had
                 recent = {key: at for key, at in self._unlearned.items() if at > since}
                 self._unlearned = {**recent, asked: relay.now}
             then()

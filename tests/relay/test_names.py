@@ -19,7 +19,7 @@ from mcpcore.engine.events import (
 from mcpcore.relay.names import ListCut, NameConflict, NameKind, Names, Naming
 from mcpcore.relay.rewriting import on_text, rewrite
 from mcpcore.relay.settings import RelaySettings
-from mcpcore.spec.errors import ErrorData
+from mcpcore.spec.errors import METHOD_NOT_FOUND, ErrorData
 from tests.relay.bench import CELLS, LEGACY, MODERN, Backend, Scene, text, tools
 
 cells = pytest.mark.parametrize(("client", "server"), CELLS)
@@ -523,10 +523,16 @@ def test_a_name_that_a_server_adds_later_stays_with_the_first_that_had_it(
         ),
     ],
 )
+@pytest.mark.parametrize("lacking", [False, True])
 def test_unknown_names_make_no_client_read_all_lists_each_time(
-    naming: Naming, method: str, params: Any, listed: str
+    naming: Naming, method: str, params: Any, listed: str, lacking: bool
 ) -> None:
-    backends = [Backend(each, MODERN, tools) for each in "ab"]
+    """``lacking``: True with a server that declares lists which it has not."""
+
+    def refuses(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.fail(event.key, ErrorData(METHOD_NOT_FOUND, "no"))
+
+    backends = [Backend("a", MODERN, refuses if lacking else tools), Backend("b", MODERN, tools)]
     scene = Scene(MODERN, *backends, settings=RelaySettings(naming=naming))
 
     def read() -> int:
