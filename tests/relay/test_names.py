@@ -15,6 +15,7 @@ from mcpcore.engine.events import (
     NotificationReceived,
     RequestReceived,
     ResultReceived,
+    SubscriptionOpened,
 )
 from mcpcore.relay.names import ListCut, NameConflict, NameKind, Names, Naming
 from mcpcore.relay.rewriting import on_text, rewrite
@@ -803,6 +804,38 @@ def test_a_prefixed_name_is_shortened_beyond_64_characters(length: int, shortene
     outer = Names(["a", "b"], Naming.ALWAYS, 10).outward(T, "a", name)
     assert outer is not None
     assert (outer != f"a__{name}", len(outer)) == (shortened, 64)
+
+
+@pytest.mark.parametrize("naming", [Naming.NEVER, Naming.ON_CONFLICT])
+def test_a_template_takes_no_uri_that_a_list_may_have(naming: Naming) -> None:
+    """The first request for it may reach a process that has read the templates alone."""
+
+    def files(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if event.method == "resources/list":
+            found = [{"name": "r", "uri": "x:/1"}] if backend.name == "a" else []
+            peer.respond(event.key, {"resources": found})
+        elif event.method == "resources/templates/list":
+            found = [{"name": "t", "uriTemplate": "x:/{n}"}] if backend.name == "b" else []
+            peer.respond(event.key, {"resourceTemplates": found})
+        else:
+            tools(backend, peer, event)
+
+    def scene() -> Scene:
+        backends = [Backend(each, MODERN, files) for each in "ab"]
+        made = Scene(MODERN, *backends, settings=RelaySettings(naming=naming))
+        assert len(made.result("resources/templates/list")["resourceTemplates"]) == 1
+        return made
+
+    reader, listener = scene(), scene()
+    for uri, owner in (("x:/1", "a"), ("x:/2", "b"), ("x:/2", "b")):
+        assert reader.result("resources/read", {"uri": uri})["contents"][0]["text"] == owner
+    listener.ask("subscriptions/listen", {"notifications": {"resourceSubscriptions": ["x:/1"]}})
+    opened = [
+        [each for each in backend.events if isinstance(each, SubscriptionOpened)]
+        for backend in listener.backends
+    ]
+    assert list(map(len, opened)) == [1, 0]
+    assert [len(each.requests("resources/list")) for each in reader.backends] == [1, 1]
 
 
 @pytest.mark.parametrize(
