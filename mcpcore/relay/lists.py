@@ -68,6 +68,8 @@ _ALL = ""
 _ENTRY = 500
 """Bytes that a page takes besides its content and its cursor."""
 _EMPTY, _NULL = Raw(b"{}"), Raw(b"null")
+_OF_TRACE = frozenset(TRACE_KEYS) - {"baggage"}
+"""Keys of ``_meta`` on which no list depends; what is in ``baggage`` is an application's."""
 
 _ANY = msgspec.convert(
     {
@@ -638,14 +640,14 @@ class Lists:
 
 
 def _terms_of(arrival: Arrival) -> bytes:
-    """Return a digest of a client's capabilities and ``_meta``, but for the trace of a request.
+    """Return a digest of a client's capabilities and ``_meta``, but for the place in a trace.
 
     Raises msgspec.MsgspecError for params that are malformed.
     """
     import hashlib  # late: an import that takes longer than all of this module
 
     meta = relayed(arrival.event.params)[1]
-    told = sorted((key, each) for key, each in meta.items() if key not in TRACE_KEYS)
+    told = sorted((key, each) for key, each in meta.items() if key not in _OF_TRACE)
     terms = arrival.event.client_capabilities, told
     return hashlib.sha256(msgspec.json.encode(terms)).digest()
 

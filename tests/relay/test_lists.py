@@ -136,11 +136,12 @@ def test_a_private_list_is_kept_for_one_principal(scope: str, listed: str) -> No
     [
         ({"a/b": 1, "a/c": [2]}, CLIENT_ALL, "t1"),
         ({"a/b": 1, "a/c": [2], "traceparent": "00-1-2-00"}, CLIENT_ALL, "t1"),
+        ({"a/b": 1, "a/c": [2], "baggage": "tenant=1"}, CLIENT_ALL, "t2"),
         ({"a/b": 1}, CLIENT_ALL, "t2"),
         (None, CLIENT_ALL, "t2"),
         ({"a/b": 1, "a/c": [2]}, {}, "t2"),
     ],
-    ids=["the same in another order", "a trace", "less", "none", "other capabilities"],
+    ids=["the same in another order", "a trace", "baggage", "less", "none", "other capabilities"],
 )
 def test_a_list_is_kept_for_requests_with_the_same_metadata(
     scope: str, meta: Any, declared: dict[str, Any], listed: str
