@@ -9,6 +9,7 @@ Source: the pagination page of the specification; the caching page of 2026-07-28
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial, reduce
@@ -165,10 +166,10 @@ class Lists:
         self._unlearned: dict[tuple[str, str | None], float] = {}
         """Times at which all lists that can be had lacked the name in a request, by its method and
         its principal: others may see more.  Those of the last moments only."""
-        self._changes = 0
-        """Number of changes of any list."""
-        self._announced = 0
-        """Number of those that servers have announced."""
+        self._changes: Counter[str] = Counter()
+        """Number of changes of any list, by server."""
+        self._announced: Counter[str] = Counter()
+        """Number of those that the server has announced."""
         self._hidden_until: dict[tuple[str, str], float] = {}
         """Times until which a list that was missing may have any name, by server and method."""
         self._mirrored: dict[tuple[str, str], set[str]] = {}
@@ -181,7 +182,7 @@ class Lists:
         Where names have no prefix, lists are read to their end before, so that no name depends on
         the pages that were read.  Raises msgspec.MsgspecError for params without the right types.
         """
-        relay, event, changes = self._relay, arrival.event, self._changes
+        relay, event, changes = self._relay, arrival.event, self._changes.total()
         method, names = event.method, relay.names
         cursors: dict[str, str | None] = dict.fromkeys(relay.targets)
         cursor = _cursor_of(event.params).cursor
@@ -209,7 +210,7 @@ class Lists:
         def complete(known: Found, found: Found) -> None:
             pages = known | found
             parts = {name: next(iter(pages[name, method]), None) for name, _ in pages}
-            whole = cursor is None and changes == self._changes
+            whole = cursor is None and changes == self._changes.total()
             self._complete(arrival, parts, cursors, keep=wanting(_ALL, method) if whole else None)
 
         lists = [(name, method) for name in relay.targets]
@@ -309,7 +310,7 @@ class Lists:
             if len(link.pending) > len(link.listens):
                 return
             take, timeout = void, relay.settings.call_timeout
-        changes = self._announced if take is void else self._changes
+        changes = (self._announced if take is void else self._changes)[target.name]
         received = partial(self._received, link, wanted, changes, take, {*tried, link.replica})
         declared = event.client_capabilities if link.modern else None
         params = None if wanted.cursor is None else {"cursor": wanted.cursor}
@@ -356,7 +357,8 @@ class Lists:
         until = self._relay.now + min(ttl, _LONGEST)
         size = _ENTRY + len(outcome) + len(wanted.cursor or "")
         page = ServerPage(outcome, size, until, hints.next_cursor, wanted.cursor, public)
-        if changes == (self._announced if late else self._changes):  # else it may be of before it
+        counts = self._announced if late else self._changes
+        if changes == counts[target.name]:  # else it may be of before it
             self._keep(self._key(wanted, public, target), page)
         take(page)
 
@@ -442,8 +444,8 @@ class Lists:
 
     def forget(self, target: Target, methods: Collection[str] = LISTS) -> None:
         """Keep no page of a server any longer."""
-        self._changes += 1
-        self._announced += methods is not LISTS
+        self._changes[target.name] += 1
+        self._announced[target.name] += methods is not LISTS
         self._unlearned.clear()
         for place in product((_ALL, target.name), methods):
             for key in list(self._of_lists.get(place, ())):
