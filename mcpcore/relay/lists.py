@@ -1,13 +1,15 @@
 """Lists of several servers in one: a page of each, a cursor that is a sealed vector of theirs.
 
-A page of a server is kept for the time that its caching hints allow, until the
-server announces a change, and while the server is away.  What is not public serves the clients of
-one principal with the same capabilities, and with a legacy server those of one session.
+A page of a server is kept for the time that its caching hints allow, until the server announces a
+change, and while the server is away.  It serves requests with the same ``_meta``, of clients with
+the same capabilities.  What is not public serves the clients of one principal, and with a legacy
+server those of one session.
 
 Source: the pagination page of the specification; the caching page of 2026-07-28.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial, reduce
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw, Struct, structs
 
-from mcpcore.engine.bodies import relayable
+from mcpcore.engine.bodies import relayable, relayed
 from mcpcore.engine.seal import request_binding
 from mcpcore.errors import SealBroken
 from mcpcore.relay.cells import CELLS, is_wrapped, result_in
@@ -29,6 +31,7 @@ from mcpcore.spec.errors import INVALID_PARAMS, LocalProtocolError
 from mcpcore.spec.json_schema import header_params
 from mcpcore.spec.methods import METHODS
 from mcpcore.spec.revisions import Revision
+from mcpcore.spec.types.base import TRACE_KEYS
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.tools import ToolAnnotations
 from mcpcore.wire.jsontext import to_json
@@ -66,6 +69,8 @@ _ALL = ""
 _ENTRY = 500
 """Bytes that a page takes besides its content and its cursor."""
 _EMPTY, _NULL = Raw(b"{}"), Raw(b"null")
+_OF_TRACE = frozenset(TRACE_KEYS) - {"baggage"}
+"""Keys of ``_meta`` on which no list depends; what is in ``baggage`` is an application's."""
 
 _ANY = msgspec.convert(
     {
@@ -131,14 +136,17 @@ class Wanted(Struct, frozen=True):
     """Page of a server that a client's request needs."""
 
     arrival: Arrival
+    terms: bytes
+    """Digest of what the request tells its servers besides, on which a list may depend."""
     server: str
     method: str
     cursor: str | None = None
 
     @property
-    def place(self) -> tuple[str, str, str | None, bool]:
+    def place(self) -> tuple[str, str, str | None, bool, bytes]:
         """Place among the pages that are kept, but for those whom it may serve."""
-        return self.server, self.method, self.cursor, self.arrival.event.revision.modern
+        modern = self.arrival.event.revision.modern
+        return self.server, self.method, self.cursor, modern, self.terms
 
 
 class Lists:
@@ -156,12 +164,12 @@ class Lists:
         """Cursors of the pages that continue the names known so far, by server, by method, and by
         True for modern clients: a server of both eras has two lists."""
         self._unlearned: dict[tuple[str, str | None], float] = {}
-        """Times at which all lists were read and lacked the name in a request, by its method and
+        """Times at which all lists that can be had lacked the name in a request, by its method and
         its principal: others may see more.  Those of the last moments only."""
-        self._changes = 0
-        """Number of changes of any list."""
-        self._announced = 0
-        """Number of those that servers have announced."""
+        self._changes: Counter[str] = Counter()
+        """Number of changes of any list, by server."""
+        self._announced: Counter[str] = Counter()
+        """Number of those that the server has announced."""
         self._hidden_until: dict[tuple[str, str], float] = {}
         """Times until which a list that was missing may have any name, by server and method."""
         self._mirrored: dict[tuple[str, str], set[str]] = {}
@@ -174,12 +182,13 @@ class Lists:
         Where names have no prefix, lists are read to their end before, so that no name depends on
         the pages that were read.  Raises msgspec.MsgspecError for params without the right types.
         """
-        relay, event, changes = self._relay, arrival.event, self._changes
+        relay, event, changes = self._relay, arrival.event, self._changes.total()
         method, names = event.method, relay.names
         cursors: dict[str, str | None] = dict.fromkeys(relay.targets)
         cursor = _cursor_of(event.params).cursor
+        wanting = partial(Wanted, arrival, _terms_of(arrival))
         if cursor is None:
-            whole = self._kept_for(Wanted(arrival, _ALL, method), *relay.targets.values())
+            whole = self._kept_for(wanting(_ALL, method), *relay.targets.values())
             if whole is not None and whole.until > relay.now:
                 self._respond(arrival, whole)
                 return
@@ -195,14 +204,14 @@ class Lists:
         def go_on() -> None:
             known = {} if cursor is not None else read
             rest = [name for name in cursors if (name, method) not in known]
-            wanted = [Wanted(arrival, name, method, cursors[name]) for name in rest]
+            wanted = [wanting(name, method, cursors[name]) for name in rest]
             self._gather(wanted, 1, partial(complete, known))
 
         def complete(known: Found, found: Found) -> None:
             pages = known | found
             parts = {name: next(iter(pages[name, method]), None) for name, _ in pages}
-            whole = cursor is None and changes == self._changes
-            self._complete(arrival, parts, cursors, keep=whole)
+            whole = cursor is None and changes == self._changes.total()
+            self._complete(arrival, parts, cursors, keep=wanting(_ALL, method) if whole else None)
 
         lists = [(name, method) for name in relay.targets]
         unread = [place for place in lists if names.never and place not in names.read]
@@ -270,14 +279,11 @@ class Lists:
         """Return the key of a page of some servers, with those whom it may serve at the end."""
         if public:
             return *wanted.place, None
-        import hashlib  # late: an import that takes longer than all of this module
-
         audience = wanted.arrival.audience
         modern = all(each.modern_for(audience.revision) for each in targets)
         session = None if modern else audience.session
-        declared = hashlib.sha256(msgspec.json.encode(audience.capabilities)).digest()
         told = next((each for each in targets if each.personal), targets[0])
-        return *wanted.place, (*told.party(audience.principal), session, declared)
+        return *wanted.place, (*told.party(audience.principal), session)
 
     def _kept_for(self, wanted: Wanted, *targets: Target) -> ServerPage | None:
         public = self._kept.get(self._key(wanted, True))
@@ -304,7 +310,7 @@ class Lists:
             if len(link.pending) > len(link.listens):
                 return
             take, timeout = void, relay.settings.call_timeout
-        changes = self._announced if take is void else self._changes
+        changes = (self._announced if take is void else self._changes)[target.name]
         received = partial(self._received, link, wanted, changes, take, {*tried, link.replica})
         declared = event.client_capabilities if link.modern else None
         params = None if wanted.cursor is None else {"cursor": wanted.cursor}
@@ -351,7 +357,8 @@ class Lists:
         until = self._relay.now + min(ttl, _LONGEST)
         size = _ENTRY + len(outcome) + len(wanted.cursor or "")
         page = ServerPage(outcome, size, until, hints.next_cursor, wanted.cursor, public)
-        if changes == (self._announced if late else self._changes):  # else it may be of before it
+        counts = self._announced if late else self._changes
+        if changes == counts[target.name]:  # else it may be of before it
             self._keep(self._key(wanted, public, target), page)
         take(page)
 
@@ -437,8 +444,8 @@ class Lists:
 
     def forget(self, target: Target, methods: Collection[str] = LISTS) -> None:
         """Keep no page of a server any longer."""
-        self._changes += 1
-        self._announced += methods is not LISTS
+        self._changes[target.name] += 1
+        self._announced[target.name] += methods is not LISTS
         self._unlearned.clear()
         for place in product((_ALL, target.name), methods):
             for key in list(self._of_lists.get(place, ())):
@@ -450,12 +457,12 @@ class Lists:
         parts: Mapping[str, ServerPage | None],
         asked: Mapping[str, str | None],
         *,
-        keep: bool,
+        keep: Wanted | None,
     ) -> None:
         """Answer with the pages of all servers, None for each that has none.
 
-        ``asked``: their cursors; a page that is missing may come with the next one.  ``keep``: True
-        to answer with them again, if that is all of their lists.
+        ``asked``: their cursors; a page that is missing may come with the next one.  ``keep``: page
+        as which to keep them, if that is all of their lists.
         """
         relay, event, method = self._relay, arrival.event, arrival.event.method
         client, pages, items = event.revision, dict[str, ServerPage](), list[bytes]()
@@ -484,9 +491,8 @@ class Lists:
         body = b"".join((b'{"%b":[' % LISTS[method].encode(), *commas[1:], b"]}"))
         whole = ServerPage(_EMPTY, _ENTRY + len(body), until, public=public, items=body)
         room = self._size + whole.size <= relay.settings.list_bytes
-        if keep and not cursors and until > relay.now and room:
-            wanted = Wanted(arrival, _ALL, method)
-            self._keep(self._key(wanted, public, *relay.targets.values()), whole)
+        if keep is not None and not cursors and until > relay.now and room:
+            self._keep(self._key(keep, public, *relay.targets.values()), whole)
         self._respond(arrival, whole, members, {UNAVAILABLE: sorted(missing)} if missing else None)
 
     def _sealed(
@@ -585,14 +591,14 @@ class Lists:
         ``lacks``: function that returns True if they lack a name in the request.  Return False,
         and read none, if they did so a moment ago.
         """
-        relay, names, event = self._relay, self._relay.names, arrival.event
+        relay, event = self._relay, arrival.event
         asked, since = (event.method, event.principal), relay.now - relay.settings.unknown_apart
         if self._unlearned.get(asked, -math.inf) > since:
             return False
         lists = self._lists_of(kinds)
 
         def learned() -> None:
-            if names.read.issuperset(lists) and lacks():
+            if lacks():  # also where a list cannot be had
                 recent = {key: at for key, at in self._unlearned.items() if at > since}
                 self._unlearned = {**recent, asked: relay.now}
             then()
@@ -631,7 +637,21 @@ class Lists:
                 found.update(read)
             then()
 
-        self._gather([Wanted(arrival, *place) for place in lists], most, complete, until)
+        wanting = partial(Wanted, arrival, _terms_of(arrival))
+        self._gather([wanting(*place) for place in lists], most, complete, until)
+
+
+def _terms_of(arrival: Arrival) -> bytes:
+    """Return a digest of a client's capabilities and ``_meta``, but for the place in a trace.
+
+    Raises msgspec.MsgspecError for params that are malformed.
+    """
+    import hashlib  # late: an import that takes longer than all of this module
+
+    meta = relayed(arrival.event.params)[1]
+    told = sorted((key, each) for key, each in meta.items() if key not in _OF_TRACE)
+    terms = arrival.event.client_capabilities, told
+    return hashlib.sha256(msgspec.json.encode(terms)).digest()
 
 
 def _session_in(key: tuple[Any, ...]) -> Session | None:

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
+from itertools import product
 
 from msgspec import Raw, Struct
 
@@ -76,6 +77,7 @@ _SHORTENED = re.compile(rf"_[0-9a-f]{{{_DIGEST}}}\Z")
 
 _T, _P, _U = NameKind.TOOL, NameKind.PROMPT, NameKind.URI
 _LISTS = {_T: "tools/list", _P: "prompts/list", _U: "resources/list"}
+_LISTS_OF_URIS = ("resources/list", "resources/templates/list")
 _OF_TOOLS = (
     (path("content/*/?resource_link/uri"), _U),
     (path("content/*/?resource/resource/uri"), _U),
@@ -268,8 +270,13 @@ class Names:
         both = {outer, self._prefixed(kind, server, name)}
         return {each for each in both if self.inward(kind, each) == (server, name)}
 
-    def owner_of_uri(self, uri: str) -> tuple[str, str] | None:
-        """Return the server of the listed template with the longest common beginning."""
+    def owner_of_uri(self, uri: str, *, learned: bool = True) -> tuple[str, str] | None:
+        """Return the server of the listed template with the longest common beginning.
+
+        ``learned``: False if the lists may tell more: one that was not read may have the URI.
+        """
+        if not (learned or self.read.issuperset(product(self._servers, _LISTS_OF_URIS))):
+            return None
         for length in sorted(self._lengths, reverse=True):
             if (server := self._heads.get(uri[:length])) is not None:
                 return server, uri
@@ -309,7 +316,7 @@ class Names:
             return None
         found = self.inward(kind, outer, learned=learned)
         if found is None and kind is NameKind.URI and self._naming is not Naming.ALWAYS:
-            found = self.owner_of_uri(outer)
+            found = self.owner_of_uri(outer, learned=learned)
         if found is None:
             return None
         server, name = found

@@ -143,7 +143,8 @@ class Subscriptions:
         watch = partial(self._watch_all, watcher)
 
         def lacks() -> bool:
-            return not all(map(self._owner, wanted.resource_subscriptions))
+            owned = partial(self._owner, learned=False)
+            return not all(map(owned, wanted.resource_subscriptions))
 
         lists, listed = self._relay.lists, self._relay.names.listed
         if not (listed and lacks() and lists.read_kinds(arrival, [NameKind.URI], watch, lacks)):
@@ -205,9 +206,9 @@ class Subscriptions:
         part |= {(URIS, uri) for uri in named if uri}
         return frozenset(each for each in part if target.offers(_ROWS[each[0]].capability, client))
 
-    def _owner(self, uri: str) -> tuple[str, str] | None:
+    def _owner(self, uri: str, *, learned: bool = True) -> tuple[str, str] | None:
         names = self._relay.names
-        return names.inward(NameKind.URI, uri) or names.owner_of_uri(uri)
+        return names.inward(NameKind.URI, uri) or names.owner_of_uri(uri, learned=learned)
 
     def _inward(self, target: Target, uri: str) -> str | None:
         if self._relay.names.plain:

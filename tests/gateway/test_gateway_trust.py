@@ -469,10 +469,15 @@ async def test_records_name_the_request_and_the_server(
     assert found["server"] == "s"
 
 
-def test_the_settings_of_a_file(tmp_path: Path) -> None:
+def test_the_settings_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "mcp.json"
     file.write_text('{"gateway": {"guard": {"s": {"changed": "warn", "deny": ["x*"]}}}}')
     assert read_settings(file).guard["s"].deny == ("x*",)
+    file.write_text('{"gateway": {"guard": {"s": {"deny": ["${DANGEROUS}"]}}}}')
+    with pytest.raises(BadConfig, match=r"gateway.guard: .* DANGEROUS is not set"):
+        read_settings(file)
+    monkeypatch.setenv("DANGEROUS", "rm*")
+    assert read_settings(file).guard["s"].deny == ("rm*",), "else it denies nothing"
     file.write_text('{"gateway": {"guard": {"s": {"denied": ["x*"]}}}}')
     with pytest.raises(BadConfig, match="denied"):
         read_settings(file)

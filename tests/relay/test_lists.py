@@ -114,7 +114,7 @@ def test_an_answer_that_was_under_way_when_the_list_changed_is_not_kept() -> Non
         settings=RelaySettings(list_ttl=60.0),
     )
     assert names(scene) == ["a__t1", "b__t1"]
-    assert names(scene)[0] == "a__t2"
+    assert names(scene) == ["a__t2", "b__t1"], "what another server has is not of before"
 
 
 @pytest.mark.parametrize(("scope", "listed"), [("public", "t1"), ("private", "t2")])
@@ -128,6 +128,31 @@ def test_a_private_list_is_kept_for_one_principal(scope: str, listed: str) -> No
     page = scene.result("tools/list")
     assert [tool["name"] for tool in page["tools"]] == ["a__t1", "b__t1"]
     assert (page["ttlMs"], page["cacheScope"]) == (5000, scope)
+
+
+@pytest.mark.parametrize("scope", ["public", "private"])
+@pytest.mark.parametrize(
+    ("meta", "declared", "listed"),
+    [
+        ({"a/b": 1, "a/c": [2]}, CLIENT_ALL, "t1"),
+        ({"a/b": 1, "a/c": [2], "traceparent": "00-1-2-00"}, CLIENT_ALL, "t1"),
+        ({"a/b": 1, "a/c": [2], "baggage": "tenant=1"}, CLIENT_ALL, "t2"),
+        ({"a/b": 1}, CLIENT_ALL, "t2"),
+        (None, CLIENT_ALL, "t2"),
+        ({"a/b": 1, "a/c": [2]}, {}, "t2"),
+    ],
+    ids=["the same in another order", "a trace", "baggage", "less", "none", "other capabilities"],
+)
+def test_a_list_is_kept_for_requests_with_the_same_metadata(
+    scope: str, meta: Any, declared: dict[str, Any], listed: str
+) -> None:
+    """Caching page, "Cache Key": a request whose params differ gets no result of another one."""
+    backends = [Backend(name, MODERN, lists(5000, scope)) for name in "ab"]
+    scene = Scene(MODERN, *backends)
+    scene.result("tools/list", meta={"a/c": [2], "a/b": 1})
+    other = Scene(MODERN, *backends, beside=scene, capabilities=declared)
+    page = other.result("tools/list", meta=meta)
+    assert [tool["name"] for tool in page["tools"]] == [f"a__{listed}", f"b__{listed}"]
 
 
 @pytest.mark.parametrize("ttl", [90_000_000, 10**308])

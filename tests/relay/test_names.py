@@ -15,11 +15,12 @@ from mcpcore.engine.events import (
     NotificationReceived,
     RequestReceived,
     ResultReceived,
+    SubscriptionOpened,
 )
 from mcpcore.relay.names import ListCut, NameConflict, NameKind, Names, Naming
 from mcpcore.relay.rewriting import on_text, rewrite
 from mcpcore.relay.settings import RelaySettings
-from mcpcore.spec.errors import ErrorData
+from mcpcore.spec.errors import METHOD_NOT_FOUND, ErrorData
 from tests.relay.bench import CELLS, LEGACY, MODERN, Backend, Scene, text, tools
 
 cells = pytest.mark.parametrize(("client", "server"), CELLS)
@@ -523,10 +524,16 @@ def test_a_name_that_a_server_adds_later_stays_with_the_first_that_had_it(
         ),
     ],
 )
+@pytest.mark.parametrize("lacking", [False, True])
 def test_unknown_names_make_no_client_read_all_lists_each_time(
-    naming: Naming, method: str, params: Any, listed: str
+    naming: Naming, method: str, params: Any, listed: str, lacking: bool
 ) -> None:
-    backends = [Backend(each, MODERN, tools) for each in "ab"]
+    """``lacking``: True with a server that declares lists which it has not."""
+
+    def refuses(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        peer.fail(event.key, ErrorData(METHOD_NOT_FOUND, "no"))
+
+    backends = [Backend("a", MODERN, refuses if lacking else tools), Backend("b", MODERN, tools)]
     scene = Scene(MODERN, *backends, settings=RelaySettings(naming=naming))
 
     def read() -> int:
@@ -797,6 +804,38 @@ def test_a_prefixed_name_is_shortened_beyond_64_characters(length: int, shortene
     outer = Names(["a", "b"], Naming.ALWAYS, 10).outward(T, "a", name)
     assert outer is not None
     assert (outer != f"a__{name}", len(outer)) == (shortened, 64)
+
+
+@pytest.mark.parametrize("naming", [Naming.NEVER, Naming.ON_CONFLICT])
+def test_a_template_takes_no_uri_that_a_list_may_have(naming: Naming) -> None:
+    """The first request for it may reach a process that has read the templates alone."""
+
+    def files(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if event.method == "resources/list":
+            found = [{"name": "r", "uri": "x:/1"}] if backend.name == "a" else []
+            peer.respond(event.key, {"resources": found})
+        elif event.method == "resources/templates/list":
+            found = [{"name": "t", "uriTemplate": "x:/{n}"}] if backend.name == "b" else []
+            peer.respond(event.key, {"resourceTemplates": found})
+        else:
+            tools(backend, peer, event)
+
+    def scene() -> Scene:
+        backends = [Backend(each, MODERN, files) for each in "ab"]
+        made = Scene(MODERN, *backends, settings=RelaySettings(naming=naming))
+        assert len(made.result("resources/templates/list")["resourceTemplates"]) == 1
+        return made
+
+    reader, listener = scene(), scene()
+    for uri, owner in (("x:/1", "a"), ("x:/2", "b"), ("x:/2", "b")):
+        assert reader.result("resources/read", {"uri": uri})["contents"][0]["text"] == owner
+    listener.ask("subscriptions/listen", {"notifications": {"resourceSubscriptions": ["x:/1"]}})
+    opened = [
+        [each for each in backend.events if isinstance(each, SubscriptionOpened)]
+        for backend in listener.backends
+    ]
+    assert list(map(len, opened)) == [1, 0]
+    assert [len(each.requests("resources/list")) for each in reader.backends] == [1, 1]
 
 
 @pytest.mark.parametrize(

@@ -222,10 +222,21 @@ def _camel(name: str) -> str:
 
 def _converted(value: Any, kind: Any, file: Path) -> Any:
     """Return a value of a file as one of a type, with its variables replaced."""
+    value = _filled(value, Place(file, os.environ))
     if isinstance(value, str):
-        value = substitute(value, Place(file, os.environ))
         types = (each for each in (kind, *get_args(kind)) if isinstance(each, type))
         words = [member.value for each in types if issubclass(each, Enum) for member in each]
         if words and value not in words:
             raise ValueError(f"{value!r} is none of {', '.join(words)}")
     return msgspec.convert(value, kind)
+
+
+def _filled(value: Any, place: Place) -> Any:
+    """Return a value with the variables in its texts replaced: a glob with one would match none."""
+    if isinstance(value, str):
+        return substitute(value, place)
+    if isinstance(value, list):
+        return [_filled(each, place) for each in value]
+    if isinstance(value, dict):
+        return {name: _filled(each, place) for name, each in value.items()}
+    return value

@@ -65,6 +65,7 @@ class Answering(ABC):
         """Begin a request when the rate limiter has decided."""
         try:
             await later
+            await anyio.lowlevel.checkpoint_if_cancelled()  # the limiter has decided meanwhile
         except BaseException as error:
             self._refuse(event, failure_of(error))
         else:
