@@ -147,7 +147,7 @@ WHY: dict[str, Excuse] = {
             "client/policies.py retry_requests.retried": (3, 3),
             "client/callbacks.py Callbacks.answer.later": (2, 2),
             "server/rate_limits.py Throttle._check_later": (1, 1),
-            "server/answering.py Answering._begin_later": (1, 1),
+            "server/answering.py Answering._begin_later": (2, 2),
             "stores/redis_rates.py RedisRateLimits._ask": (2, 2),
         },
     ),
