@@ -92,10 +92,12 @@ class Replica:
 
     def cut(self) -> None:
         """End all connections, and take no other."""
-        for each in (self._listener, *self._sockets):
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()  # from here on a connection that was taken before ends itself
+        for each in [*self._sockets]:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
 
 
 def carry(source: socket.socket, sink: socket.socket) -> None:
