@@ -24,7 +24,7 @@ from mcpcore.engine.seal import request_binding
 from mcpcore.errors import SealBroken
 from mcpcore.relay.cells import CELLS, is_wrapped, result_in
 from mcpcore.relay.link import Arrival, Outcome, Session, Target, UpstreamLink, void
-from mcpcore.relay.names import IN_PARAMS, ListCut, NameKind
+from mcpcore.relay.names import IN_PARAMS, LISTED, ListCut, NameKind
 from mcpcore.relay.rewriting import elements_of, members_of
 from mcpcore.spec.capabilities import SKILLS_EXTENSION
 from mcpcore.spec.errors import INVALID_PARAMS, LocalProtocolError
@@ -55,11 +55,6 @@ CHANGED: dict[str, tuple[str, ...]] = {
 UNAVAILABLE = "mcpcore/unavailable"
 """Key in the ``_meta`` of a merged page: names of the servers whose items are missing."""
 _CAPABILITIES = {row.name: row.capability for row in METHODS if row.name in LISTS}
-_LISTED = {
-    NameKind.TOOL: ("tools/list",),
-    NameKind.PROMPT: ("prompts/list",),
-    NameKind.URI: ("resources/list", "resources/templates/list"),
-}
 _NOTED = (b"x-mcp-header", b"readOnlyHint", b"idempotentHint", b"outputSchema")
 """Members of tools that the relay has to know."""
 _LONGEST = 86_400.0
@@ -382,7 +377,7 @@ class Lists:
 
     def _lists_of(self, kinds: Iterable[NameKind]) -> list[tuple[str, str]]:
         """Return all lists that have names of some kinds, by server and method."""
-        methods = [each for kind in kinds for each in _LISTED[kind]]
+        methods = [each for kind in kinds for each in LISTED[kind]]
         return [(name, each) for name in self._relay.targets for each in methods]
 
     def _items(

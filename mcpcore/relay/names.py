@@ -76,8 +76,12 @@ _DIGEST = 8
 _SHORTENED = re.compile(rf"_[0-9a-f]{{{_DIGEST}}}\Z")
 
 _T, _P, _U = NameKind.TOOL, NameKind.PROMPT, NameKind.URI
-_LISTS = {_T: "tools/list", _P: "prompts/list", _U: "resources/list"}
-_LISTS_OF_URIS = ("resources/list", "resources/templates/list")
+LISTED = {
+    _T: ("tools/list",),
+    _P: ("prompts/list",),
+    _U: ("resources/list", "resources/templates/list"),
+}
+"""Methods of the lists that have the names of a kind."""
 _OF_TOOLS = (
     (path("content/*/?resource_link/uri"), _U),
     (path("content/*/?resource/resource/uri"), _U),
@@ -201,7 +205,7 @@ class Names:
 
     def _is_first(self, kind: NameKind, server: str, name: str) -> bool:
         """Return True if the lists of the servers before this one are known to lack a name."""
-        method = "resources/templates/list" if kind is _U and "{" in name else _LISTS[kind]
+        method = LISTED[kind][-1 if "{" in name else 0]
         before = self._servers[: self._servers.index(server)]
         return self.read.issuperset((each, method) for each in before)
 
@@ -275,7 +279,7 @@ class Names:
 
         ``learned``: False if the lists may tell more: one that was not read may have the URI.
         """
-        if not (learned or self.read.issuperset(product(self._servers, _LISTS_OF_URIS))):
+        if not (learned or self.read.issuperset(product(self._servers, LISTED[_U]))):
             return None
         for length in sorted(self._lengths, reverse=True):
             if (server := self._heads.get(uri[:length])) is not None:

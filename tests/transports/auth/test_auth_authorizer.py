@@ -696,7 +696,7 @@ def test_an_interrupt_waits_for_no_store_that_asks_a_person() -> None:
             asked.append("asked")
             interrupt = partial(signal.pthread_kill, main_thread, signal.SIGINT)
             threading.Timer(0.1, interrupt).start()  # once the event loop is at rest
-            await anyio.sleep(2)
+            await anyio.sleep(PATIENCE)
             asked.append("answered")
             return await super().load(key)
 
