@@ -16,7 +16,6 @@ from tests.bindings.workbench import NOTE
 from tests.transports.malformed import TABLE, Malformed
 
 OVER_HTTP = "over HTTP each message has a status of its own, see the HTTP tests"
-NO_ROUTE = "over HTTP nothing comes that was not asked for on that connection"
 
 
 # What is no message

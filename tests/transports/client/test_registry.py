@@ -320,9 +320,6 @@ async def test_pages_are_followed_as_far_as_wanted(
     assert ["cursor" in each for each in queries] == [index > 0 for index in range(asked)]
 
 
-RECORD = {"server": described(remotes=[REMOTE])}
-
-
 @pytest.mark.parametrize(
     ("data", "said"),
     [
