@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack
 from typing import Protocol, TypeVar
 
 import anyio
-import anyio.to_thread
 
 from mcpcore.auth.needs import (
     Callback,
@@ -33,7 +32,13 @@ from mcpcore_transports.auth.browser import SignIn
 from mcpcore_transports.auth.callback import CallbackListener, listen
 from mcpcore_transports.auth.fetching import Fetcher
 from mcpcore_transports.auth.stores import TokenStore
-from mcpcore_transports.running.functions import called, failure_of, first_of, without_messages
+from mcpcore_transports.running.functions import (
+    called,
+    failure_of,
+    first_of,
+    let_wait,
+    without_messages,
+)
 
 logger = logging.getLogger("mcpcore.auth")
 
@@ -150,9 +155,8 @@ class FlowCarrier:
         key = self._keys.get(need.signing.key)
         if key is None:
             return NeedFailed(f"there is no private key {need.signing.key!r}: give `keys`")
-        # A device that asks a person holds up nobody who is cancelled.
-        made = anyio.to_thread.run_sync(key.sign, need.input.text, abandon_on_cancel=True)
-        signature: object = await made
+        # A device that asks a person holds up nobody who is cancelled, and no program that ends.
+        signature: object = await let_wait(key.sign, need.input.text)
         if not isinstance(signature, bytes):
             return NeedFailed(f"the private key {need.signing.key!r} has made no signature")
         return Signed(signature)
