@@ -196,8 +196,10 @@ class TrustPolicy:
         """Reasons why others may not."""
         self._missing: dict[str, dict[str, Any]] = {}
         """Pins of a list that no page has had since the last change, once one was read."""
-        self._whole: dict[str, None] = {}
-        """Lists that were read to their end since the last change."""
+        self._whole: dict[str, int] = {}
+        """Lists that were read to their end since the last change, and how often."""
+        self._sought: dict[str, dict[str, int]] = {}
+        """Pinned names that a list lacked which was read so often, by its method."""
         self._bodies: dict[str, dict[bytes, list[str]]] = {}
         """Names of the pins of a list by what is left of them without the name."""
         self._stopped: str | None = None
@@ -259,7 +261,7 @@ class TrustPolicy:
 
     def changed(self, method: str) -> None:
         """Forget what is known of a list: it has changed, or the server may be another one."""
-        for table in (self._refused, self._seen, self._missing, self._whole):
+        for table in (self._refused, self._seen, self._missing, self._whole, self._sought):
             table.pop(method, None)
 
     def decide(self, method: str, name: str, approved: bool) -> None:
@@ -324,13 +326,16 @@ class TrustPolicy:
         """Return the lists to read for a request that is refused as :data:`UNCHECKED`.
 
         None of them was read to its end since the last change, or it lacked what has a pin: its
-        first pages may be of before.
+        first pages may be of before, unless it is read again for that name.
         """
         lists = list[str]()
         for call, name in called(method, params):
             listed = CALLS[call] if CALLS[call] in PINNED_LISTS else TEMPLATES
+            times = self._whole.get(listed, 0)
             lacks = name in self._pins_of(listed) and name not in self._seen.get(listed, ())
-            if lacks or listed not in self._whole:
+            if times and lacks:
+                lacks = self._sought.setdefault(listed, {}).setdefault(name, times) == times
+            if lacks or not times:
                 lists.append(listed)
         return lists
 
@@ -390,7 +395,7 @@ class TrustPolicy:
 
     def ended(self, method: str) -> None:
         """Take note that a list was read to its end, or is not offered, and tell what is gone."""
-        self._whole[method] = None
+        self._whole[method] = self._whole.get(method, 0) + 1
         gone = (Difference(DifferenceKind.BREAKING, "", "removed"),)
         for name in self._missing.get(method, self._pins_of(method)):
             self.report(Notice(method, name, gone))

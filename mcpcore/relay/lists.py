@@ -231,11 +231,14 @@ class Lists:
 
         def take(wanted: Wanted, page: ServerPage | None) -> None:
             place = wanted.server, wanted.method
-            if page is not None:
+            while page is not None:  # a loop, as there may be more kept pages than nested calls
                 found[place].append(page)
                 more = len(found[place]) < most and self._relay.now < until
-                if page.cursor is not None and more:
-                    wanted = structs.replace(wanted, cursor=page.cursor)
+                if page.cursor is None or not more:
+                    break
+                wanted = structs.replace(wanted, cursor=page.cursor)
+                page = self._fresh(wanted)
+                if page is None:
                     self._fetch(wanted, partial(take, wanted))
                     return
             left.remove(place)
@@ -254,14 +257,13 @@ class Lists:
 
     def _fetch(self, wanted: Wanted, take: Take) -> None:
         """Get a page of a server; ``take`` gets None if it cannot be had."""
-        target = self._relay.targets.get(wanted.server)
-        kept = None if target is None else self._kept_for(wanted, target)
+        target, kept = self._relay.targets.get(wanted.server), self._fresh(wanted)
         sign_ins, principal = self._relay.sign_ins, wanted.arrival.event.principal
         if target is None:
             take(None)
         elif sign_ins.lacks(target, principal):
             take(sign_ins.page(target, wanted.method))
-        elif kept is not None and kept.until > self._relay.now:
+        elif kept is not None:
             take(kept)
         else:
             send = partial(self._send, target, wanted, take)
@@ -269,6 +271,14 @@ class Lists:
             self._relay.conversations.when_known(
                 target, client, send, within=within, principal=principal
             )
+
+    def _fresh(self, wanted: Wanted) -> ServerPage | None:
+        """Return a page of a server that is kept and needs not be asked for, None without one."""
+        target, principal = self._relay.targets.get(wanted.server), wanted.arrival.event.principal
+        if target is None or self._relay.sign_ins.lacks(target, principal):
+            return None
+        kept = self._kept_for(wanted, target)
+        return None if kept is None or kept.until <= self._relay.now else kept
 
     def _key(self, wanted: Wanted, public: bool, *targets: Target) -> tuple[Any, ...]:
         """Return the key of a page of some servers, with those whom it may serve at the end."""

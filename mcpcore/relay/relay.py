@@ -599,6 +599,7 @@ class Relay:
         missed = isinstance(outcome, ErrorData) and outcome.code == HEADER_MISMATCH
         if missed and not call.relisted:  # the client has the list from elsewhere, or of long ago
             call.relisted = True
+            self.lists.forget(target, ["tools/list"])  # nor need it have announced a change
             tools = [(target.name, "tools/list")]
             again = self.bind(partial(self.send_again, call))
             self.lists.read(call.arrival, tools, again)

@@ -497,6 +497,21 @@ def test_a_call_waits_for_a_list_and_again_after_a_change() -> None:
     assert made(None)[0].refusal("tools/call", "add") is None
 
 
+def test_no_call_of_a_pinned_tool_that_is_gone_has_the_list_read_for_ever() -> None:
+    policy, _ = made()
+    unread = partial(policy.unread, "tools/call", {"name": "add"})
+    for changed in (partial(policy.changed, "tools/list"), policy.reconnected):
+        changed()
+        assert unread() == ["tools/list"]
+        policy.ended("tools/list")
+        assert unread() == unread() == ["tools/list"]  # a reading of before may have ended
+        policy.ended("tools/list")
+        assert unread() == []
+        assert policy.refusal("tools/call", "add") == UNCHECKED
+    names(policy, tool())
+    assert policy.refusal("tools/call", "add") is None
+
+
 @pytest.mark.parametrize("approved", [True, False])
 def test_a_decision_is_for_one_declaration(approved: bool) -> None:
     policy, _ = made(changed=Reaction.ASK)

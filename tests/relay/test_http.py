@@ -324,6 +324,30 @@ def test_a_missing_header_makes_the_relay_read_the_tools_once(prefix: str, misse
     assert failed == [INVALID_PARAMS] * (misses - 1)
 
 
+@pytest.mark.parametrize("prefix", ["", "a__"])
+def test_a_missing_header_makes_the_relay_read_tools_again_that_it_has_kept(prefix: str) -> None:
+    """The server has changed the tool, and nobody listens for that."""
+    region = {"type": "string"}
+    schema = {"type": "object", "properties": {"region": region}}
+
+    def regional(backend: Backend, peer: Any, event: RequestReceived) -> None:
+        if event.method == "tools/list":
+            tool = {"name": "r", "inputSchema": schema}
+            peer.respond(event.key, {"tools": [tool], "ttlMs": 60_000, "cacheScope": "public"})
+        elif (b"mcp-param-region", b"eu") not in web.backs[0].sent[-1].headers:
+            peer.fail(event.key, ErrorData(HEADER_MISMATCH, "header mismatch: Mcp-Param-Region"))
+        else:
+            peer.respond(event.key, Raw(b'{"content":[]}'))
+
+    naming = Naming.ALWAYS if prefix else Naming.NEVER
+    web = Web(MODERN, MODERN, Backend("a", MODERN, regional), naming=naming)
+    web.ask("tools/list")
+    region["x-mcp-header"] = "Region"
+    assert web.ask("tools/call", {"name": f"{prefix}r", "arguments": {"region": "eu"}}) is not None
+    lists = [plan for plan in web.backs[0].sent if b"tools/list" in plan.body]
+    assert len(lists) == 2
+
+
 @pytest.mark.parametrize(
     ("status", "again"), [(400, True), (404, True), (403, False), (503, False)]
 )

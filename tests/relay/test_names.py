@@ -630,6 +630,15 @@ def test_a_page_that_is_missing_comes_with_the_next_one(client: str, failing: in
 
 
 @pytest.mark.parametrize("client", [LEGACY, MODERN])
+def test_a_list_of_very_many_pages_that_are_kept_is_read_to_its_end(client: str) -> None:
+    settings = RelaySettings(naming=Naming.NEVER, pages=600, list_ttl=60.0, unknown_apart=0.0)
+    backends = [Backend(name, LEGACY, pages(600)) for name in "ab"]
+    scene = Scene(client, *backends, settings=settings)
+    for _ in range(2):
+        assert scene.error("tools/call", {"name": "x"}).message == 'unknown tool: "x"'
+
+
+@pytest.mark.parametrize("client", [LEGACY, MODERN])
 def test_pages_of_several_servers(client: str) -> None:
     """Nothing is lost, nothing comes twice, and cursors are opaque and bound."""
     scene = several(client, a=pages(2), b=pages(4))
