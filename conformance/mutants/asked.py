@@ -259,6 +259,27 @@ sampling.server("tools-without-schema", "tools-in-sampling/shape").does(
 sampling.server("choice-of-nobody", "tools-in-sampling/shape").does(
     "Demands a choice that does not exist.", _samples(put(toolChoice={"mode": "always"}))
 )
+
+
+def _last(edit: Change) -> Breaks:
+    """Edit the blocks of the last message, if it has several."""
+
+    def change(messages: list[Value]) -> list[Value]:
+        several = isinstance(messages[-1]["content"], list)
+        return [*messages[:-1], over("content", edit)(messages[-1])] if several else messages
+
+    return _samples(over("messages", change))
+
+
+sampling.server("one-result", "tool-results").does(
+    "Tells the model one result alone.", _last(lambda blocks: blocks[:1])
+)
+sampling.server("more-than-results", "tool-results").does(
+    "Says something beside the results.", _last(lambda blocks: [*blocks, MESSAGE["content"]])
+)
+sampling.server("no-results", "tool-results").does(
+    "Goes on without results.", _samples(over("messages", lambda found: found[:2]))
+)
 sampling.server("all-servers", "context").does(
     "Wants the context of all servers.", _samples(put(includeContext="allServers"))
 )

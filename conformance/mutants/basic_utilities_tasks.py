@@ -6,7 +6,17 @@ from typing import Any
 
 from conformance.mutants.edits import Change, drop, over, put
 from conformance.mutants.fault import Breaks, Fault, Value
-from conformance.mutants.faults import answers_to, errors_of, fails, meta_of, results_of, takes
+from conformance.mutants.faults import (
+    answers_to,
+    asks,
+    declines,
+    errors_of,
+    fails,
+    instead,
+    meta_of,
+    results_of,
+    takes,
+)
 from conformance.mutants.http_faults import everything, header_of, one_principal
 from conformance.mutants.lists import told
 from conformance.mutants.model import Table
@@ -165,6 +175,20 @@ table.server("tasks-of-all-principals", "other-principal").does(
 )
 table.server("plain-call", "required").does(
     "Calls plainly what needs a task.", takes("tools/call", DONE)
+)
+table.server("refuses-metadata", "undeclared").does(
+    "Refuses a list with task metadata.",
+    declines(asks("tools/list", lambda params: "task" in params), -32602),
+)
+table.server("task-of-a-list", "undeclared").does(
+    "Makes a task of a list.",
+    instead(
+        asks("tools/list", lambda params: "task" in params),
+        lambda value: messages.result(value["id"], {"task": TASK}),
+    ),
+)
+table.server("asks-for-a-task", "asks-plainly").does(
+    "Wants the client to make a task.", told("sampling/createMessage", put(task={}))
 )
 table.server("nameless-question", "names-the-task").does(
     "Asks without saying for which task.", told("elicitation/create", drop("_meta"))

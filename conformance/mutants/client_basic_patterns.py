@@ -16,7 +16,7 @@ from conformance.mutants.client_faults import (
     reports,
     responds,
 )
-from conformance.mutants.edits import over, put, to
+from conformance.mutants.edits import drop, over, put, to, where
 from conformance.mutants.model import Table
 from mcpcore_conformance.kit.client_wire import Arrival
 from mcpcore_conformance.kit.heard import Done
@@ -101,6 +101,27 @@ mrtr.client("invents-state", "no-state").does(
     "Sends a state where there was none.",
     _again(lambda params: {"requestState": params.get("requestState", "")}),
 )
+mrtr.client("takes-empty-for-none", "empty-state").does(
+    "Leaves out a state that is empty.",
+    params_of("", where(lambda params: params.get("requestState") == "", drop("requestState"))),
+)
+
+
+@mrtr.client("keeps-state", "state-of-its-round")
+class _Keeps(ClientFault):
+    """Sends the last state that it was given, also after a round without one."""
+
+    _state: Value = {}
+
+    def said(self, value: Value) -> Iterable[Value | bytes]:
+        params = value.get("params", {})
+        if "inputResponses" not in params:
+            return (value,)
+        if "requestState" in params:
+            self._state = {"requestState": params["requestState"]}
+        return ({**value, "params": {**params, **self._state}},)
+
+
 mrtr.client("other-arguments", "same-request").does(
     "Leaves the arguments out the second time.", _again(lambda params: {"arguments": {"kit": True}})
 )

@@ -4,13 +4,22 @@ from typing import Any
 
 from mcpcore.spec.methods import lookup
 from mcpcore_conformance.kit.answering import Answering
-from mcpcore_conformance.kit.asking import Asked, failed, listen_too, needs_input, worked
+from mcpcore_conformance.kit.asking import (
+    Asked,
+    ask_about,
+    asking_link,
+    failed,
+    listen_too,
+    needs_input,
+    worked,
+)
 from mcpcore_conformance.kit.link import Link
+from mcpcore_conformance.kit.messages import Message
 from mcpcore_conformance.kit.model import LEGACY, SINCE_2025_11_25, STREAMABLE, Page
 from mcpcore_conformance.kit.shapes import params_problem
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.trying import asker, askers, own_questions, questioned
-from mcpcore_conformance.kit.usable import whole
+from mcpcore_conformance.kit.usable import objects, whole
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("client/sampling")
@@ -99,6 +108,41 @@ async def tools_shape(talk: ServerTalk) -> None:
     problem = params_problem(METHOD, params, talk.revision)
     check(not problem, f"the params of {METHOD}: {problem}")
     check(params.get("tools"), "the client can use tools, and gets none")
+
+
+@case.must(
+    "tool-use-and-result-balance",
+    "After the uses of tools a message of the user, with a result for each and nothing else.",
+    SINCE_2025_11_25,
+)
+async def tool_results(talk: ServerTalk) -> None:
+    """A model that uses tools is told the result of each."""
+    which = await asker(talk, "sampling", WITH_TOOLS)
+    declared = {**which.besides(METHOD), "sampling": {"tools": {}}}
+    link = await asking_link(talk, declared, Answering({METHOD: _uses}))
+    found = await ask_about(link, which.method, which.params, rounds=2)
+    messages = [objects(each.params.get("messages")) for each in found.of(METHOD)]
+    told = [each for each in messages if "kit-use-1" in repr(each)]
+    for each in told or talk.skip("no tool tells the model what came of its uses"):
+        uses = [n for n, one in enumerate(each) if "'tool_use'" in repr(one.get("content"))]
+        check(uses, "results came without their uses")
+        after = each[uses[-1] + 1] if uses[-1] + 1 < len(each) else {}
+        blocks = after.get("content")
+        blocks = blocks if isinstance(blocks, list) else [blocks]
+        ids = sorted(str(block.get("toolUseId")) for block in objects(blocks))
+        check(after.get("role") == "user", f"after the uses comes {after!r:.80}")
+        check(ids == ["kit-use-1", "kit-use-2"], f"after two uses there are results for {ids}")
+
+
+def _uses(message: Message) -> dict[str, Any]:
+    """An answer that uses a tool twice, where there are tools and none was used."""
+    offered = objects(message.params.get("tools"))
+    said = {"role": "assistant", "model": "kit", "stopReason": "toolUse"}
+    if not offered or "kit-use-1" in repr(message.params):
+        text = {"type": "text", "text": "said by the kit"}
+        return {**said, "content": text, "stopReason": "endTurn"}
+    use = {"type": "tool_use", "name": offered[0].get("name"), "input": {"a": 2, "b": 2}}
+    return {**said, "content": [{**use, "id": f"kit-use-{n}"} for n in (1, 2)]}
 
 
 @case.should("capabilities", "No includeContext but none.", SINCE_2025_11_25)

@@ -3,7 +3,8 @@
 from itertools import pairwise
 from typing import Any
 
-from mcpcore_conformance.kit.asking import at_rest, call
+from mcpcore_conformance.kit.answering import Answering
+from mcpcore_conformance.kit.asking import at_rest, call, listen_too
 from mcpcore_conformance.kit.belonging import waited_for
 from mcpcore_conformance.kit.heard import header
 from mcpcore_conformance.kit.link import Link
@@ -32,13 +33,14 @@ from mcpcore_conformance.kit.tasks import (
     time_of,
     until,
 )
-from mcpcore_conformance.kit.trying import MOST
+from mcpcore_conformance.kit.trying import MOST, askers, own_questions
 from mcpcore_conformance.kit.trying_tasks import SLOW, SlowTasker, support, tasker, taskers
 from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("basic/utilities/tasks")
 
 CALLS = "tasks.requests.tools.call"
+LISTS = ("tools", "prompts", "resources")
 NEEDS = (CALLS, "found:task")
 case = page.server(ONLY_2025_11_25, needs=NEEDS)
 QUICK: dict[str, Any] = {"seconds": 0}
@@ -350,6 +352,36 @@ async def required(talk: ServerTalk) -> None:
     for tool in found:
         reply = await call(link, tool, talk.arguments(tool))
         reply.failed_with(METHOD_NOT_FOUND)
+
+
+@case.must("task-support-and-handling", "What comes without task metadata.", needs=())
+async def undeclared(talk: ServerTalk) -> None:
+    """Requests that the server makes no tasks of are answered as ever."""
+    features = talk.features
+    lists = [each for each in LISTS if features.declares(each) and features.serves(f"{each}/list")]
+    asked: list[tuple[str, dict[str, Any]]] = [(f"{each}/list", {}) for each in lists]
+    if not features.declares(CALLS):
+        named = [(each.name, talk.arguments(each)) for each in features.tried_tools(1)]
+        asked += [("tools/call", {"name": name, "arguments": given}) for name, given in named]
+    need(asked, "the server has no lists and no tool that may be called")
+    link = await talk.open()
+    for method, params in asked:
+        before = await link.request(method, params)
+        reply = await link.request(method, {**params, "task": {"ttl": 60_000}})
+        check(reply.good or not before.good, f"{method} with task metadata got {reply}")
+        made = reply.good and "task" in reply.result
+        check(not made, f"{method}, which is not declared, became a task")
+
+
+@case.should("capability-negotiation", "No task metadata.", needs=("found:question",))
+async def asks_plainly(talk: ServerTalk) -> None:
+    """A client that declares no tasks is not asked for one."""
+    for each in await askers(talk, "question", "test_sampling"):
+        link = await talk.open(answering=Answering())
+        await listen_too(link)
+        for one in await own_questions(link, each):
+            message = one.message
+            check("task" not in message.params, f"{message.method} asks for a task")
 
 
 @case.must("input-required-status/names-the-task", "The id of the task in _meta of the request.")

@@ -185,6 +185,27 @@ async def state_only(link: CalledLink, message: Call) -> None:
     check(not again.params.get("inputResponses"), "it came with answers that nobody asked for")
 
 
+@client_requirements_basic_workflow.must(
+    "requestState, as an empty string.", **scripted(call(), needs=("roots",))
+)
+async def empty_state(link: CalledLink, message: Call) -> None:
+    """An empty string is a state like any other."""
+    await require_input(link, message, {"r": ROOTS}, "")
+    found = (await link.expect("tools/call")).params.get("requestState")
+    check(found == "", f"the empty state came back as {found!r}")
+
+
+@client_requirements_basic_workflow.must(
+    "No requestState after the second round.", **scripted(call(), needs=("roots",))
+)
+async def state_of_its_round(link: CalledLink, message: Call) -> None:
+    """The state of one round does not come back after another that has none."""
+    await require_input(link, message, {"r": ROOTS}, STATE)
+    await require_input(link, await link.expect("tools/call"), {"r": ROOTS})
+    params = (await link.expect("tools/call")).params
+    check("requestState" not in params, "the state of the first round came after the second")
+
+
 @client_requirements_basic_workflow.may(
     f"The client gives up before {ROUNDS} rounds.", **scripted(call())
 )

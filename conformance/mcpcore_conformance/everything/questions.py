@@ -11,7 +11,14 @@ from typing import Any
 from msgspec import Struct
 
 from mcpcore import Context, Elicit, Elicited, ElicitUrl, Input, ListRoots, Sample, user
-from mcpcore.types import CreateMessageResult, PromptMessage, TextContent, ToolUseContent
+from mcpcore.types import (
+    CreateMessageResult,
+    PromptMessage,
+    SamplingMessage,
+    TextContent,
+    ToolResultContent,
+    ToolUseContent,
+)
 from mcpcore_conformance.everything.app import server
 from mcpcore_conformance.everything.schemas import DEFAULTS_FORM, ENUMS_FORM
 
@@ -75,18 +82,22 @@ async def test_sampling(context: Context, prompt: str) -> str:
 
 @server.tool
 async def test_sampling_with_tools(context: Context) -> str:
-    """Asks the client's model, and gives it a tool that it must use."""
+    """Asks the client's model, gives it a tool that it must use, and tells it what came of it."""
     numbers = {"a": {"type": "integer"}, "b": {"type": "integer"}}
     add = {"name": "add", "inputSchema": {"type": "object", "properties": numbers}}
-    answer = await context.sample(
-        "Two and two?", MAX_TOKENS, tools=[add], toolChoice={"mode": "required"}
-    )
+    asked = SamplingMessage(role="user", content=TextContent(text="Two and two?"))
+    answer = await context.sample([asked], MAX_TOKENS, tools=[add], toolChoice={"mode": "required"})
     blocks = answer.content if isinstance(answer.content, list) else [answer.content]
-    for block in blocks:
-        if isinstance(block, ToolUseContent):
-            given = " ".join(f"{name}={value}" for name, value in block.input.items())
-            return f"the model uses {block.name} with {given}"
-    return f"LLM response: {text_of(answer)}"
+    uses = [block for block in blocks if isinstance(block, ToolUseContent)]
+    if not uses:
+        return f"LLM response: {text_of(answer)}"
+    four = [TextContent(text="4")]
+    results = [ToolResultContent(tool_use_id=use.id, content=four) for use in uses]
+    said = SamplingMessage(role="assistant", content=blocks)
+    told = SamplingMessage(role="user", content=results)
+    await context.sample([asked, said, told], MAX_TOKENS, tools=[add], toolChoice={"mode": "none"})
+    given = " ".join(f"{name}={value}" for name, value in uses[0].input.items())
+    return f"the model uses {uses[0].name} with {given}"
 
 
 @server.tool
