@@ -165,8 +165,8 @@ class Collection(Generic[T]):
     def spelled_otherwise(self, key: str, principal: str | None) -> T | None:
         """Return an item with required scopes or roles whose key is a URI of the same place.
 
-        They differ in percent-encoding, idle segments, and the case of scheme and host alone.  None
-        if there is none that ``principal`` may see.
+        They differ in percent-encoding, idle segments, the case of scheme and host, a fragment, and
+        an empty query alone.  None if there is none that ``principal`` may see.
         """
         if not self.guarded:
             return None
@@ -180,7 +180,9 @@ class Collection(Generic[T]):
                 if item.requirement is not None:
                     keys.setdefault(place_of(each), []).append(each)
             self._spellings = pages, keys
-        found = (self.get(each, principal) for each in keys.get(place_of(key), ()))
+        bare = key.partition("#")[0]
+        places = dict.fromkeys((place_of(key), place_of(bare), place_of(bare.removesuffix("?"))))
+        found = (self.get(each, principal) for place in places for each in keys.get(place, ()))
         return next((item for item in found if item is not None), None)
 
     def seen_by(self, principal: str | None) -> Iterator[T]:

@@ -498,8 +498,8 @@ class UriTemplate:
 
         Characters outside ASCII count as their percent-encoded form (RFC 3987 section 3.1).
         ``spelled_anyhow``: a URI that does not match as it is may have characters of literals
-        percent-encoded, its scheme and host in another case, and idle segments.  Raises
-        :class:`UnsafeValue` if it matches but a value is dangerous.
+        percent-encoded, its scheme and host in another case, idle segments, a fragment and an empty
+        query.  Raises :class:`UnsafeValue` if it matches but a value is dangerous.
         """
         if len(uri) > self._limit:
             return None
@@ -525,9 +525,13 @@ class UriTemplate:
 
     def _match_anyhow(self, uri: str) -> Values | None:
         """Return the values of a URI that does not match as it is written."""
-        forms, short = [uri], without_idle_segments(uri)
-        if short != uri:
-            forms += [short, without_idle_segments(uri, end="/")]
+        bare = uri.partition("#")[0]
+        forms: dict[str, None] = {}
+        for each in (uri, bare, bare.removesuffix("?")):  # what HTTP sends is the same for all
+            short = without_idle_segments(each)
+            forms |= dict.fromkeys((each, short))
+            if short != each:
+                forms[without_idle_segments(each, end="/")] = None
         if self._spelled is None:
             self._spelled = spelled(self._pieces)
         found = (match_pieces(self._spelled, each) for each in forms)

@@ -214,6 +214,9 @@ def secrets() -> Server:
     server.add_resource("n:hidden", "hidden", scopes=guarded, visible=lambda principal: False)
     server.add_resource("w://a.Net/{path*}", lambda path: f"guarded {path}", scopes=guarded)
     server.add_resource("w://b.Net/x", "guarded", scopes=guarded)
+    server.add_resource("x://a.net/admin", "guarded", scopes=guarded)
+    server.add_resource("x://a.net/{id}/own", lambda id: f"guarded {id}", scopes=guarded, name="id")
+    server.add_resource("x://{+place}", lambda place: f"open {place}")
     server.add_resource("f:///{path*}", lambda path: f"open {path}")
     server.add_resource("n:{name}", lambda name: f"open {name}")
     server.add_resource("w://{host}/{path*}", lambda host, path: f"open {host} {path}", name="w")
@@ -251,6 +254,14 @@ def secrets() -> Server:
         ("w://B.neT/./x", "guarded"),
         ("w://b.Net/X", "open b.Net X"),
         ("w://C.net/x", "open C.net x"),
+        ("x://a.net/admin?", "guarded"),
+        ("x://a.net/admin#", "guarded"),
+        ("x://a.net/./%61dmin?#a/b", "guarded"),
+        ("x://a.net/admin?q=1", "open a.net/admin?q=1"),
+        ("x://a.net/admin%23", "open a.net/admin#"),
+        ("x://a.net/1/own?", "guarded 1"),
+        ("x://a.net/1//own#own", "guarded 1"),
+        ("x://a.net/1#/own", "open a.net/1#/own"),
     ],
 )
 def test_what_needs_scopes_needs_them_in_every_spelling(uri: str, text: str) -> None:
