@@ -379,9 +379,6 @@ def test_the_probe_of_a_server_without_sessions_is_no_loss() -> None:
     assert hand.sent == []
 
 
-BEGUN = {"level": "info", "data": "begun"}
-
-
 def refusal(id: Any, code: int, text: str) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": text}}
 
