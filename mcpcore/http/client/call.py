@@ -125,7 +125,7 @@ class Call(Struct, kw_only=True, eq=False):
     """Frame of a POST, kept while it may be sent again."""
     method: str | None = None
     sent: Transmit | None = None
-    """Frame of a request in a session, kept as its answer may tell that the session is lost."""
+    """Frame that was refused in a session, kept as the error may tell that the session is lost."""
     request: RequestId | None = None
     """Id of our request that waits for a response here; None once that is settled."""
     negotiating: bool = False

@@ -326,7 +326,7 @@ class HttpClient:
         frame, fields = call.frame, self._fields
         if headers != fields.lines:
             fields = self._fields = ResponseFields(headers)
-        call.sent = frame if call.in_session else None
+        call.sent = frame if call.in_session and status >= 400 else None
         if frame is not None and not frame.repeatable:
             call.frame = None
         if call.purpose is _DELETE:
@@ -729,7 +729,6 @@ class HttpClient:
         for part in frame if isinstance(frame, list) else (frame,):
             if call.sent is not None and self._refuses_session(call, part, now):
                 return
-            call.sent = None  # the server has begun with it
             item = self._expected(call, part, now)
             if item is not None:
                 state.peer.receive(
@@ -739,7 +738,8 @@ class HttpClient:
     def _refuses_session(self, call: Call, item: Message | Reject, now: float) -> bool:
         """Handle an error that stands for a 404, as some servers of 2025 answer for lost sessions.
 
-        The codes mean other things as well, such as a timeout, so that the text decides.
+        The codes mean other things as well, such as a timeout, so that the text decides.  With a
+        status below 400 it is an error of the method, which may have been carried out.
         """
         if call.request is None or not isinstance(item, Message):
             return False
@@ -752,8 +752,6 @@ class HttpClient:
             return False
         state = self._state
         call.over = True
-        if call.route in state.calls:
-            state.deadlines.set(call, now + state.settings.linger)
         state.lost(call, call.sent, now)
         return True
 

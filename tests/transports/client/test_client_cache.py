@@ -260,6 +260,25 @@ async def test_what_ages_is_fetched_again_beside(part: float, reads: int, clock:
         assert (await read(client))[0] == "2"
 
 
+async def test_what_is_fetched_beside_has_no_options_of_who_asked(clock: Clock) -> None:
+    """Whoever waits for it later has the usual timeout."""
+    library = Library()
+    async with library.visitor(one_flight=True, refresh_ahead=0.5) as (client, group):
+        await read(client)
+        await clock.skip(0.6 * TTL)
+        library.open = anyio.Event()
+        assert await read(client, timeout=0.5 * TTL) == ("1", None)
+        await turns()
+        await clock.skip(0.41 * TTL)
+        visit = Visit()
+        group.start_soon(visit.read, client)
+        await turns()
+        await clock.skip(0.2 * TTL)
+        library.open.set()
+        await until(lambda: visit.result is not None)
+        assert visit.result == "2"
+
+
 async def test_what_cannot_be_fetched_again_is_what_it_was(clock: Clock) -> None:
     library = Library()
     async with library.visitor(refresh_ahead=0.5) as (client, _):

@@ -337,6 +337,28 @@ async def test_who_leaves_meanwhile_is_not_brought_back() -> None:
         asked.drop()
 
 
+async def test_who_leaves_while_middleware_waits_is_not_brought_back() -> None:
+    opened: list[OutgoingRequest] = []
+    held, done = anyio.Event(), anyio.Event()
+
+    async def slow(request: OutgoingRequest, call_next: CallNext[Outcome]) -> Outcome:
+        if request.method == "subscriptions/listen":
+            opened.append(request)
+            if len(opened) > 1:
+                held.set()
+                await done.wait()
+        return await call_next()
+
+    async with site() as place, listening(place, middleware=[slow]) as (client, changes, stream):
+        stream.drop()
+        await held.wait()
+        await changes.__aexit__(None, None, None)
+        done.set()
+        assert (await client.list_tools()).tools == []
+        await anyio.wait_all_tasks_blocked()
+        assert place.seen["subscriptions/listen"] == 1
+
+
 async def test_the_end_of_the_client_is_no_reason_to_come_back() -> None:
     async with site() as place:
         settings = ClientSettings(http=QUICK)

@@ -1152,29 +1152,44 @@ def test_verbose_commands_log_requests(tmp_path: Path) -> None:
     ]
 
 
+class Watch:
+    """Middleware that counts the connections that are open."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.cores = 0
+        self._fails = fails
+
+    async def __call__(self, request: OutgoingRequest, call_next: CallNext[Outcome]) -> Outcome:
+        return await call_next()
+
+    async def attach(self, core: object, instructions: str | None) -> None:
+        if self._fails:
+            raise LookupError("no pins")
+        self.cores += 1
+
+    def detach(self, core: object) -> None:
+        self.cores -= 1
+
+
 async def test_middleware_of_a_client_hears_of_an_end_that_fails() -> None:
     @asynccontextmanager
     async def leaky(_: object) -> AsyncIterator[None]:
         yield
         raise OSError("the pool is stuck")
 
-    class Watch:
-        cores: int = 0
-
-        async def __call__(self, request: OutgoingRequest, call_next: CallNext[Outcome]) -> Outcome:
-            return await call_next()
-
-        async def attach(self, core: object, instructions: str | None) -> None:
-            self.cores += 1
-
-        def detach(self, core: object) -> None:
-            self.cores -= 1
-
     watch = Watch()
     with pytest.raises(LifespanError):
         async with connect(Server("leaky", lifespan=leaky), middleware=[watch]):
             assert watch.cores == 1
     assert watch.cores == 0
+
+
+async def test_middleware_of_a_client_hears_of_the_end_if_the_next_one_refuses_it() -> None:
+    chain = [Watch(), Watch(fails=True), Watch()]
+    with pytest.raises(LookupError, match="no pins"):
+        async with connect(Server("watched"), middleware=chain):
+            raise AssertionError("it was opened")
+    assert [each.cores for each in chain] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("revision", REVISIONS, ids=lambda revision: str(revision.name))

@@ -4,6 +4,7 @@ import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -245,8 +246,8 @@ class ServerCache:
         own = bool(options.get("meta"))  # its result is one for no other request
         kept = None if own else self.get(method, params, now=clock())
         if kept is not None:
-            if self._ages(kept, clock()):
-                self._flight(method, params, send, core)
+            if self._ages(kept, clock()):  # for whoever comes: without the options of this one
+                self._flight(method, params, partial(core.request, method, params), core)
             return kept.result
         try:
             result = None

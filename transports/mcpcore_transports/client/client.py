@@ -625,12 +625,17 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         if self._place is not None and (sse or probed):
             era = Negotiation.MODERN if ready.revision.modern else Negotiation.LEGACY
             self._eras.learn(self._place, era, now=clock(), sse=sse)
+        attached = 0
         try:
             for middleware in self._middleware:
                 if (attach := getattr(middleware, "attach", None)) is not None:
                     await attach(core, ready.instructions)
+                attached += 1
         except BaseException as error:
-            await self._leave(error)
+            try:
+                await self._leave(error)
+            finally:
+                self._detach(self._middleware[:attached])
             raise
         return Client(
             core,
@@ -649,12 +654,15 @@ class connect:  # noqa: N801 - used like a function, as anyio's and httpx's cont
         try:
             swallowed = await self._leave(exc)
         finally:
-            for middleware in self._middleware:
-                if (detach := getattr(middleware, "detach", None)) is not None:
-                    detach(self._core)
+            self._detach(self._middleware)
         if exc is None and self._raised is not None:
             self._raised.raise_rest()
         return swallowed
+
+    def _detach(self, told: Sequence[ClientMiddleware]) -> None:
+        for middleware in told:
+            if (detach := getattr(middleware, "detach", None)) is not None:
+                detach(self._core)
 
     async def _leave(self, exc: BaseException | None) -> bool | None:
         try:

@@ -518,6 +518,8 @@ class ClientCore:
             while True:
                 if self.closed is not None:
                     raise errors.ConnectionClosed(LISTEN, self.closed)
+                if listening.over():  # left while middleware waited
+                    raise errors.ConnectionClosed(LISTEN, "nobody listens any more")
                 meta, machine = outgoing.meta or None, self.machine
                 generation = 0 if self._authorizer is None else self._authorizer.generation
                 request = machine.request(LISTEN, params, now=clock(), timeout=None, meta=meta)

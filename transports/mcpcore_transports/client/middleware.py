@@ -90,7 +90,8 @@ ClientMiddleware = Around[OutgoingRequest, Outcome]
 
 An object with a coroutine method ``attach(core, instructions)`` is told of each connection as soon
 as it is open; an exception of it ends the connection, and is that of ``connect()``.  One with a
-method ``detach(core)`` is told of the end of each.  One with a method ``heard(method, params)``
-returns the params of each question of the server as a callback gets them, or raises McpError; one
-with a method ``introduced(instructions)`` the server's instructions as the application gets them.
+method ``detach(core)`` is told of the end of each, but for those that ``attach`` has refused or not
+been told of.  One with a method ``heard(method, params)`` returns the params of each question of
+the server as a callback gets them, or raises McpError; one with a method
+``introduced(instructions)`` the server's instructions as the application gets them.
 """
