@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct, field
 
 from mcpcore.engine.subscriptions import TOPICS
-from mcpcore.spec.bounds import check_numbers
+from mcpcore.spec.bounds import check_kinds, check_numbers
 from mcpcore.spec.capabilities import Capabilities, declares, in_revision
 from mcpcore.spec.methods import KNOWN_METHODS, METHODS, Method, lookup
 from mcpcore.spec.revisions import REVISIONS, Revision, legacy_of, modern_of
@@ -149,19 +149,23 @@ class Config(Struct, frozen=True, kw_only=True):
     """Prefix that turns outbound request ids into strings (several workers, one session)."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a value out of range, TypeError for one that is no int, or a string.
+        """Raise ValueError for a value out of range or no member, TypeError for another type.
 
         A string has its parts as members, so that it would count as several names.
         """
+        if not isinstance(self.info, base.Implementation):
+            raise TypeError(f"info must be an Implementation, not a {type(self.info).__name__}")
+        if not isinstance(self.limits, Limits):
+            raise TypeError(f"limits must be Limits, not a {type(self.limits).__name__}")
+        if not all(isinstance(each, Revision) for each in self.revisions):
+            raise TypeError(f"revisions are those of parse_revisions, not {self.revisions!r}")
+        check_kinds(self)
         check_numbers(self, "discover_ttl_ms")
         for name in ("extension_methods", "repeatable_tools"):
             if isinstance(getattr(self, name), str):
                 raise TypeError(f"{name} must be a collection of names, not a string")
         if not isinstance(self.discover_ttl_ms, int):
             raise TypeError(f"discover_ttl_ms must be a whole number, not {self.discover_ttl_ms}")
-        if self.discover_cache_scope not in ("public", "private"):
-            scope = self.discover_cache_scope
-            raise ValueError(f"discover_cache_scope must be 'public' or 'private', not {scope!r}")
 
     def declaring(self, other: "Config") -> "Config":
         """Return these settings with what ``other`` tells clients: names, capabilities, texts."""

@@ -349,6 +349,8 @@ class Peer:
         """Begin a graceful shutdown: listen streams get their results, nothing new begins.
 
         Outbound requests that still wait end as CLOSED; inbound requests may still be answered.
+        ConnectionEnded follows only :meth:`receive_eof` or :meth:`end`: close the transport once
+        all is sent.
         """
         state = self._state
         if state.lifecycle in (SessionState.CLOSING, SessionState.CLOSED):
@@ -494,10 +496,10 @@ class Peer:
     ) -> bool:
         """Answer with a result; False if the request was cancelled meanwhile (it is dropped).
 
-        A result may bring its own ``_meta`` (``meta`` wins where they differ) and ``resultType``;
-        keys of ``_meta`` that only the engine sets are left out.  ``bare``: it has neither, and is
-        JSON without line breaks, so that it need not be read, however large it is; ``members``,
-        written without braces, are then put before its own.
+        None is an empty result.  A result may bring its own ``_meta`` (``meta`` wins where they
+        differ) and ``resultType``; keys of ``_meta`` that only the engine sets are left out.
+        ``bare``: it has neither, and is JSON without line breaks, so that it need not be read,
+        however large it is; ``members``, written without braces, are then put before its own.
         Raises LocalProtocolError, CapabilityMissing; ValueError or TypeError for a result that
         is no JSON object.
         """
@@ -522,8 +524,15 @@ class Peer:
         return _finish(record, _RESULT, encode_result(record.id, result, members))
 
     def fail(self, key: Key, error: ErrorData) -> bool:
-        """Answer with an error; False if the request was cancelled meanwhile."""
+        """Answer with an error; False if the request was cancelled meanwhile.
+
+        Raises LocalProtocolError; TypeError for what is no ErrorData (``McpError.error`` is one).
+        """
         record = self._endpoint.answerable(key)
+        if not isinstance(error, ErrorData):
+            raise TypeError(f"an error is an ErrorData, not a {type(error).__name__}")
+        if not (isinstance(error.code, int) and isinstance(error.message, str)):
+            raise TypeError(f"the code is an integer, the message a string, not as in {error!r}")
         error = permitted(error, record.revision)
         return _finish(record, _ERROR, encode_error(record.id, error), error.code)
 

@@ -13,7 +13,7 @@ from mcpcore.wire.redaction import HIDDEN, Discreet, shown_headers, shown_target
 class HttpRequest(Discreet, frozen=True, kw_only=True):
     """Head of a request as a server received it; its ``repr`` shows no credentials and no query.
 
-    ``path`` is without the query; header names are lower-case.  A driver of HTTP/2 gives the
+    ``path`` is without the query; ``headers`` are pairs of bytes.  A driver of HTTP/2 gives the
     ``:authority`` as ``host``.  A driver that receives the same head again may pass the same
     object, or the same ``headers`` in another: their parsed values are kept with them.
     """

@@ -132,8 +132,8 @@ class Desk(Protocol):
 class Target(Struct, eq=False):
     """Server behind the relay.
 
-    ``connect`` makes the client's end of a new conversation and starts it; its events are then
-    told to the relay with the link.
+    ``connect`` makes the client's end of a new conversation, with :meth:`UpstreamLink.config`, and
+    starts it; its events are then told to the relay with the link.
     """
 
     name: str

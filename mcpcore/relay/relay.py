@@ -12,9 +12,13 @@ relay calls them::
         relay.from_server(link, event, now=clock(), wall=time())
 
 A call of the relay may leave events at a downstream machine; they are taken before its output.
+Afterwards the driver empties ``Relay.used`` and ``Relay.called``: what is in them has to be
+written, and a link that has ``ended`` closed.  It calls ``handle_timeout`` at ``deadline()``.
+
 ``downstream`` asks first (``Config.asked_first`` is ``ASKABLE``), has ``extension_methods`` of
-:data:`~mcpcore.engine.config.ANY_EXTENSION`, and declares :meth:`Relay.capabilities`.  Every
-request of a client ends once.  What differs between the eras is in :mod:`mcpcore.relay.cells`.
+:data:`~mcpcore.engine.config.ANY_EXTENSION`, and declares :meth:`Relay.capabilities`, which change
+as the servers answer: ``Relay.declared`` tells when to ``declare`` them anew.  Every request of a
+client ends once.  What differs between the eras is in :mod:`mcpcore.relay.cells`.
 
 Sources: the lifecycle, cancellation, progress and logging pages of 2025-11-25; the versioning,
 subscriptions and "Multi Round-Trip Requests" pages of 2026-07-28.
@@ -217,7 +221,10 @@ class Relay:
         return not (self.calls or self.held) and all(each.idle for each in parts)
 
     def capabilities(self) -> ServerCapabilities:
-        """Return what the servers declare together, for the Config of the downstream machine."""
+        """Return what the servers declare together, for the Config of the downstream machine.
+
+        One that has not answered yet may declare anything.
+        """
         return merged_capabilities(self.targets.values(), plain=self.names.plain)
 
     # Input

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from msgspec import Raw, structs
@@ -20,7 +20,7 @@ from mcpcore.engine.events import (
     ResultReceived,
     Violation,
 )
-from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError
+from mcpcore.spec.errors import CapabilityMissing, ErrorData, LocalProtocolError, McpError
 from mcpcore.spec.types.base import EmptyResult, Icon, Implementation, RequestMeta
 from mcpcore.spec.types.capabilities import ClientCapabilities
 from mcpcore.wire.jsontext import splice
@@ -207,6 +207,24 @@ def test_unknown_keys_are_mistakes_of_the_owner() -> None:
     assert peer.queued(99) == 0
     peer.release(99)
     assert sent(peer) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (McpError(-32000, "no"), "an error is an ErrorData, not a McpError"),
+        ({"code": -32000, "message": "no"}, "an error is an ErrorData, not a dict"),
+        (ErrorData(cast(Any, "-32000"), "no"), "the code is an integer"),
+        (ErrorData(-32000, cast(Any, None)), "the message a string"),
+    ],
+)
+def test_an_error_that_is_none_changes_nothing(error: Any, says: str) -> None:
+    peer = legacy_server()
+    event = received(peer, call(1, "tools/list"))
+    with pytest.raises(TypeError, match=says):
+        peer.fail(event.key, error)
+    assert sent(peer) == []
+    assert peer.respond(event.key, {})
 
 
 @pytest.mark.parametrize("body", [7, "x", [], float("nan")])

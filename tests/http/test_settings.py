@@ -182,6 +182,9 @@ def test_settings_that_are_in_use_cannot_be_changed(settings: Any) -> None:
             setattr(settings, field.name, getattr(settings, field.name))
 
 
+CONFIG = partial(msgspec.structs.replace, server_config())
+
+
 def _page(head: Any) -> Any:
     """Page that is never asked for."""
 
@@ -225,7 +228,7 @@ def test_settings_of_a_client_that_may_be_nothing(name: str) -> None:
         (lambda: TaskSettings(questions=-1), "questions must be at least 0"),
         (lambda: server_config(discover_ttl_ms=-1), "discover_ttl_ms must be at least 0"),
         (lambda: server_config(discover_ttl_ms=1.5), "discover_ttl_ms must be a whole number"),
-        (lambda: server_config(discover_cache_scope="x"), "discover_cache_scope must be 'public'"),
+        (lambda: server_config(discover_cache_scope="x"), "discover_cache_scope must be one of"),
         (lambda: server_config(max_uri=0), "max_uri must be at least 1"),
     ],
 )
@@ -253,6 +256,13 @@ def test_tasks_without_end_or_questions() -> None:
         (TrustSettings, {"changed": "ask"}, "changed must be a Reaction, not 'ask'"),
         (HttpClientSettings, {"legacy_sse": "only"}, "legacy_sse must be a SseUse, not 'only'"),
         (ClientSettings, {"negotiation": "legacy"}, "negotiation must be a Negotiation"),
+        (CONFIG, {"negotiation": "legacy"}, "negotiation must be a Negotiation, not"),
+        (CONFIG, {"assumed": "legacy"}, "assumed must be a Negotiation, not 'legacy'"),
+        (CONFIG, {"route_scoped_ids": 1}, "route_scoped_ids must be True or False, not 1"),
+        (CONFIG, {"info": {"name": "a"}}, "info must be an Implementation, not a dict"),
+        (CONFIG, {"limits": {"batch": 1}}, "limits must be Limits, not a dict"),
+        (CONFIG, {"revisions": ("2025-11-25",)}, "parse_revisions, not .'2025-11-25'"),
+        (CONFIG, {"revisions": "2025-11-25"}, "revisions are those of parse_revisions, not '2"),
         (ClientSettings, {"max_pages": 0}, "max_pages must be at least 1, not 0"),
         (TaskOptions, {"failures": 0}, "failures must be at least 1, not 0"),
         (RuntimeSettings, {"limiter_failure": "admits"}, "limiter_failure must be one of"),

@@ -309,7 +309,7 @@ class HttpClient:
     # Input
 
     def response_head(self, exchange: Route, status: int, headers: Headers, *, now: float) -> None:
-        """Handle status and headers of a final response.  An aborted exchange is ignored."""
+        """Handle status and headers (pairs of bytes) of a final response, unless it was aborted."""
         call = self._state.calls.get(exchange)
         if call is None or status < 200:
             return
@@ -407,7 +407,10 @@ class HttpClient:
     def response_end(
         self, exchange: Route, *, error: str | None = None, fault: Fault | None = None, now: float
     ) -> None:
-        """Handle the end of a response; ``error`` if it broke off, ``fault`` if more than that."""
+        """Handle the end of a response; ``error``: how it broke off, or why there was none.
+
+        ``fault``: the kind of that failure, by default a connection that was lost.
+        """
         state = self._state
         call = state.calls.get(exchange)
         if call is None or call.admission is Admission.PARKED:

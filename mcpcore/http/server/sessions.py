@@ -371,6 +371,8 @@ class SessionTable:
 
     def __init__(self, secret: bytes, settings: HttpSettings) -> None:
         """Create an empty table; ``secret``, the source of the ids, must never be used again."""
+        if not isinstance(secret, bytes):
+            raise TypeError(f"the secret must be bytes, not a {type(secret).__name__}")
         if len(secret) < MIN_SECRET:
             raise ValueError(f"the secret must have at least {MIN_SECRET} random bytes")
         self._secret = secret

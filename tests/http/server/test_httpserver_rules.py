@@ -1,6 +1,6 @@
 """HttpServer, what it answers to which request: methods, headers, statuses, eras."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -377,6 +377,8 @@ def test_the_secret_must_be_long() -> None:
     config = make_server()._router.session_config
     with pytest.raises(ValueError, match="at least 32"):
         HttpServer(config, secret=b"x" * 31)
+    with pytest.raises(TypeError, match="the secret must be bytes, not a str"):
+        HttpServer(config, secret=cast(Any, "x" * 32))
 
 
 # Bodies that are no message
