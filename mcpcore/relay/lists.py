@@ -10,7 +10,7 @@ Source: the pagination page of the specification; the caching page of 2026-07-28
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial, reduce
 from itertools import product
@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Raw, Struct, structs
 
 from mcpcore.engine.bodies import relayable, relayed
+from mcpcore.engine.config import HeaderParams
 from mcpcore.engine.seal import request_binding
 from mcpcore.errors import SealBroken
 from mcpcore.relay.cells import CELLS, is_wrapped, result_in
@@ -30,7 +31,6 @@ from mcpcore.spec.capabilities import SKILLS_EXTENSION
 from mcpcore.spec.errors import INVALID_PARAMS, LocalProtocolError
 from mcpcore.spec.json_schema import header_params
 from mcpcore.spec.methods import METHODS
-from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import TRACE_KEYS
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from mcpcore.spec.types.tools import ToolAnnotations
@@ -170,6 +170,8 @@ class Lists:
         self._mirrored: dict[tuple[str, str], set[str]] = {}
         """Names that clients may have for a tool with arguments that headers mirror, by server and
         tool: it has a prefix only while the lists before it are not known."""
+        self._mirrored_to: dict[tuple[str, str, Hashable], HeaderParams] = {}
+        """Such arguments as a party was told of them, by personal server, tool and party."""
 
     def ask(self, arrival: Arrival) -> None:
         """Answer a request for a list, once every server has given its page or is late.
@@ -391,16 +393,17 @@ class Lists:
         return [(name, each) for name in self._relay.targets for each in methods]
 
     def _items(
-        self, name: str, method: str, page: ServerPage, client: Revision, *, new: bool = True
+        self, name: str, method: str, page: ServerPage, arrival: Arrival, *, new: bool = True
     ) -> bytes | None:
         """Return the elements of a page as clients see them, None if it has no list of items.
 
         ``new``: False to leave out what clients have no name for yet.
         """
+        client = arrival.event.revision
         if page.items is None:
             target = self._relay.targets[name]
             with suppress(msgspec.MsgspecError, ValueError):
-                self.note_tools(target, method, page.result, client)
+                self.note_tools(target, method, page.result, arrival)
                 cell = CELLS[client.modern, target.modern_for(client)]
                 result = result_in(cell, method, page.result)
                 result = self._relay.names.outward_in(method, name, result, new=new)
@@ -470,11 +473,11 @@ class Lists:
         as which to keep them, if that is all of their lists.
         """
         relay, event, method = self._relay, arrival.event, arrival.event.method
-        client, pages, items = event.revision, dict[str, ServerPage](), list[bytes]()
-        hidden = False
+        pages, items, hidden = dict[str, ServerPage](), list[bytes](), False
         for name, target in relay.targets.items():  # in the order in which names are given
             page = parts.get(name)
-            part = None if page is None else self._items(name, method, page, client, new=not hidden)
+            new = not hidden
+            part = None if page is None else self._items(name, method, page, arrival, new=new)
             if page is not None and part is not None:
                 pages[name] = page
                 items.append(part)
@@ -530,7 +533,7 @@ class Lists:
         machine = self._relay.at(arrival.machine)
         machine.respond(event.key, Raw(page.items or b""), meta=meta, bare=True, members=members)
 
-    def note_tools(self, target: Target, method: str, result: Raw, client: Revision) -> None:
+    def note_tools(self, target: Target, method: str, result: Raw, arrival: Arrival) -> None:
         """Note the arguments that headers mirror, and what may be called twice or is wrapped.
 
         A tool that breaks the rules for these passes all the same: clients leave it out.  Of more
@@ -539,8 +542,9 @@ class Lists:
         """
         if method != "tools/list":
             return
-        handshaken = bool(target.legacy) and not client.modern  # a modern list tells the rest
-        most = self._relay.settings.names
+        # A modern list tells the rest.
+        handshaken = bool(target.legacy) and not arrival.event.revision.modern
+        most, party = self._relay.settings.names, target.party(arrival.event.principal)
         known = target.repeatable or target.header_params or target.wrapped
         if not (known or any(each in bytes(result) for each in _NOTED)):
             return
@@ -563,6 +567,12 @@ class Lists:
             if not found or handshaken:
                 continue
             place = target.name, tool.name
+            if target.personal:
+                self._mirrored_to.pop((*place, party), None)
+                if params and len(self._mirrored_to) >= most:
+                    del self._mirrored_to[next(iter(self._mirrored_to))]
+                if params:
+                    self._mirrored_to[*place, party] = params
             if params and (tool.name in target.header_params or len(target.header_params) < most):
                 target.header_params[tool.name] = params
                 outers = self._mirrored.setdefault(place, set())
@@ -571,6 +581,20 @@ class Lists:
             elif target.header_params.pop(tool.name, {}):
                 for each in self._mirrored.pop(place):
                     del self._relay.header_params[each]
+
+    def has_mirrored(self, name: str, principal: str | None) -> bool:
+        """Return True if the mirrored arguments that are known of a tool are those of a principal.
+
+        Those of a personal server's may be of another's: to others nothing is said of them.
+        """
+        targets = self._relay.targets
+        only = next(iter(targets)), name  # a server alone has no names that could be unknown
+        server, tool = self._relay.names.inward(NameKind.TOOL, name) or only
+        target = targets[server]
+        if not target.personal:
+            return True
+        told = self._mirrored_to.get((server, tool, target.party(principal)))
+        return told == self._relay.header_params.get(name)
 
     def learn(self, arrival: Arrival, then: Callable[[], None]) -> bool:
         """Read the lists that may have the name in a request, then go on; False if none helps."""
@@ -631,7 +655,7 @@ class Lists:
             hidden = set[str]()
             for (server, method), pages in read.items():
                 for page in pages if method not in hidden else ():
-                    self._items(server, method, page, arrival.event.revision)
+                    self._items(server, method, page, arrival)
                 enough = len(pages) == most or (names.never and self._relay.now >= until)
                 if pages and pages[-1].cursor is not None and enough:
                     names.read.add((server, method))

@@ -635,7 +635,7 @@ class Relay:
         machine, key = self.at(arrival.machine), arrival.event.key
         try:
             if isinstance(outcome, Raw):
-                self.lists.note_tools(target, method, outcome, arrival.event.revision)
+                self.lists.note_tools(target, method, outcome, arrival)
                 ttl = self.settings.list_ttl if method in LISTS else 0.0
                 wrapped = method == "tools/call" and bool(target.wrapped)
                 wrapped = wrapped and text_at(call.params, ("name",)) in target.wrapped

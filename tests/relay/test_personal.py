@@ -77,6 +77,34 @@ def test_names_that_one_client_makes_up_keep_no_list_from_another() -> None:
     assert scene.call("hers") == "a: {}"
 
 
+@pytest.mark.parametrize("is_personal", [True, False])
+def test_nothing_is_said_of_mirrored_arguments_that_another_was_told_of(is_personal: bool) -> None:
+    def shown(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        audiences = [link.audience for link, _, far in backend.wires if far is peer]
+        header = {"ann": "Region", "ben": "Place"}.get(audiences[0].principal or "")
+        argument = {"type": "string", **({"x-mcp-header": header} if header else {})}
+        schema = {"type": "object", "properties": {"a": argument}}
+        peer.respond(event.key, {"tools": [{"name": "r", "inputSchema": schema}]})
+
+    backend = Backend("a", MODERN, shown)
+    backend.personal = is_personal
+    scene = Scene(MODERN, backend, settings=RelaySettings(naming=Naming.NEVER, names=2))
+
+    def told(*names: str) -> list[bool]:
+        for name in names:
+            scene.front.principal = Principal(name)
+            scene.result("tools/list")
+        has = scene.relay.lists.has_mirrored
+        return [has("r", Principal(name)) for name in ("ann", "ben", "eve")]
+
+    if not is_personal:
+        assert told("ann") == [True, True, True]
+        return
+    assert told("ann") == [True, False, False]
+    assert told("ben") == [False, True, False]
+    assert told("ann") == [True, False, False]
+
+
 @cells
 def test_a_client_that_is_not_authenticated_is_not_the_relay(client: str, server: str) -> None:
     backend = personal(server)

@@ -135,6 +135,7 @@ class GatewayRoute(ServedRoute):
             revisions=settings.revisions,
             limits=settings.limits,
             header_params=self.relay.header_params,
+            has_tool=self.relay.lists.has_mirrored,
             asked_first=ASKABLE,
             extension_methods=ANY_EXTENSION,
         )
