@@ -283,7 +283,7 @@ class TrustPolicy:
         reads, seen = listed == "resources/list", name in self._seen.get(listed, ())
         if seen and not reads:  # at once, as for most calls
             return None
-        forms = name, normal_uri(name)
+        forms = uri_forms(name)
         if reads and (reason := _first(map(self._refusal_of_file, forms))) is not None:
             return reason
         if seen:
@@ -362,9 +362,11 @@ class TrustPolicy:
     def allows(self, name: str) -> bool:
         """Return True if the globs allow a name, of a URI also in its normal form."""
         settings = self.settings
+        written, normal, fetched = uri_forms(name)
         forms = (
-            (name, settings.allow, settings.deny),
-            (normal_uri(name), self._allow, self._deny),
+            (written, settings.allow, settings.deny),
+            (normal, self._allow, self._deny),
+            (fetched, ("*",), self._deny),
         )
         for form, allow, deny in forms:
             matches = partial(glob_matches, name=form)
@@ -723,6 +725,16 @@ def normal_uri(uri: str) -> str:
     end = "/" if kept and steps[-1] in ("", ".", "..") else ""
     place = "" if host is None else f"//{unquote(host).lower()}"
     return f"{scheme.lower()}:{place}{root}{'/'.join(kept)}{end}{rest}"
+
+
+def uri_forms(uri: str) -> tuple[str, str, str]:
+    """Return a URI as it is, in its normal form, and without what names no other resource.
+
+    That is a fragment, which is not fetched (RFC 3986 section 3.5), and a query that is empty.
+    """
+    normal = normal_uri(uri)
+    fetched = normal.partition("#")[0].removesuffix("?") if _URI.fullmatch(uri) else normal
+    return uri, normal, fetched
 
 
 def glob_matches(glob: str, name: str) -> bool:

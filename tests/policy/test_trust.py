@@ -570,11 +570,30 @@ def test_no_spelling_of_a_uri_is_allowed_that_another_one_denies(uri: str) -> No
 
 
 @pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("x://h/a#", False),
+        ("x://h/a?", False),
+        ("x://h/%61?#b", False),
+        ("x://h/a?b", True),
+        ("run", False),
+        ("run#", True),
+    ],
+)
+def test_a_fragment_or_an_empty_query_leads_around_no_denial(name: str, allowed: bool) -> None:
+    policy, _ = made(None, deny=("x://h/a", "run"))
+    assert policy.allows(name) is allowed
+
+
+@pytest.mark.parametrize(
     ("listed", "read", "refused"),
     [
         ("notes://Secret/a", "NOTES://secret/b/../a", True),
         ("notes://secret/a", "notes://secret/a", True),
         ("notes://secret/a", "notes://secret/b", False),
+        ("notes://secret/a", "notes://secret/a#top", True),
+        ("notes://secret/a", "notes://secret/./a?#", True),
+        ("notes://secret/a", "notes://secret/a?all", False),
         ("notes://secret/{+id}", "Notes://secret//a", True),
         ("notes://secret/a/{+id}", "notes://secret/a/../b", True),
         ("notes://secret/a/{+id}", "notes://secret/b", False),
