@@ -531,8 +531,10 @@ class Peer:
         record = self._endpoint.answerable(key)
         if not isinstance(error, ErrorData):
             raise TypeError(f"an error is an ErrorData, not a {type(error).__name__}")
-        if not (isinstance(error.code, int) and isinstance(error.message, str)):
-            raise TypeError(f"the code is an integer, the message a string, not as in {error!r}")
+        for value, kind in ((error.code, int), (error.message, str)):
+            if not isinstance(value, kind):
+                text = f"the code is an integer, the message a string, not as in {error!r}"
+                raise TypeError(text)
         error = permitted(error, record.revision)
         return _finish(record, _ERROR, encode_error(record.id, error), error.code)
 

@@ -112,11 +112,15 @@ class Health:
         self._deadline = now + self.settings.probe_time
         self._events.append(ProbeDue(method=self._method))
 
+    def postpone(self, now: float) -> None:
+        """Take note that a probe is not sent, and tells nothing."""
+        self._probing = False
+        self._deadline = now + self.settings.interval
+
     def record(self, *, failed: bool, now: float) -> None:
         """Take the outcome of a request or a probe."""
         settings = self.settings
-        self._probing = False
-        self._deadline = now + settings.interval
+        self.postpone(now)
         if failed:
             self._successes, self._failures = 0, self._failures + 1
         else:

@@ -78,6 +78,11 @@ class HealthMachine(RuleBasedStateMachine):
         self.health.record(failed=failed, now=self.now)
         self.take(failed)
 
+    @rule()
+    def postpone(self) -> None:
+        self.health.postpone(self.now)
+        self.heard, self.probed = self.now, None
+
     @rule(seconds=st.sampled_from((5.0, 10.0, 29.0, 31.0)))
     def wait(self, seconds: float) -> None:
         self.now += seconds

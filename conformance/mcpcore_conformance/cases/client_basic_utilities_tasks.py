@@ -13,7 +13,7 @@ from mcpcore_conformance.kit.verdicts import check
 page = Page("basic/utilities/tasks")
 case = page.client(ONLY_2025_11_25)
 
-CALLS = {"tasks": {"requests": {"tools": {"call": {}}}}}
+CALLS: dict[str, Any] = {"tasks": {"requests": {"tools": {"call": {}}}}}
 
 
 def _ignored(asked: dict[str, Any], what: str) -> None:

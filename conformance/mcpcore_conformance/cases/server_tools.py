@@ -304,13 +304,14 @@ async def wrong_type(talk: ServerTalk) -> None:
 @case.must("security-considerations", "An error of the protocol, or a result with isError.")
 async def further_argument(talk: ServerTalk) -> None:
     """A call with an argument that additionalProperties forbids does not reach the tool."""
-    for tool in talk.features.plain_tools():
-        good = sampled(tool.input_schema)
-        if tool.input_schema.get("additionalProperties") is False and good is not None:
+    features = talk.features  # arguments that are wrong in other ways as well are refused, too
+    others = [tool for tool in features.tools.values() if features.may_call(tool)]
+    for tool in (*features.plain_tools(), *others):
+        if tool.input_schema.get("additionalProperties") is False:
             break
     else:
         talk.skip("no harmless tool forbids further arguments")
-    arguments = {**good, "mcpcore_conformance": 1}
+    arguments = {**talk.arguments(tool), "mcpcore_conformance": 1}
     reply = await call(await talk.open(), tool, arguments)
     check(failed(reply), f"{tool.name} forbids further arguments, and one got {reply}")
 

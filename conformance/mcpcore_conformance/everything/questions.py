@@ -91,10 +91,11 @@ async def test_sampling_with_tools(context: Context) -> str:
     uses = [block for block in blocks if isinstance(block, ToolUseContent)]
     if not uses:
         return f"LLM response: {text_of(answer)}"
-    four = [TextContent(text="4")]
-    results = [ToolResultContent(tool_use_id=use.id, content=four) for use in uses]
+    results = [
+        ToolResultContent(tool_use_id=use.id, content=[TextContent(text="4")]) for use in uses
+    ]
     said = SamplingMessage(role="assistant", content=blocks)
-    told = SamplingMessage(role="user", content=results)
+    told = SamplingMessage(role="user", content=[*results])
     await context.sample([asked, said, told], MAX_TOKENS, tools=[add], toolChoice={"mode": "none"})
     given = " ".join(f"{name}={value}" for name, value in uses[0].input.items())
     return f"the model uses {uses[0].name} with {given}"

@@ -15,7 +15,7 @@ from conformance.mutants.faulty_wire import FaultyStage
 from conformance.mutants.http_faults import pours
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore_conformance.kit.heard import Head
-from mcpcore_conformance.kit.messages import encode, error, request
+from mcpcore_conformance.kit.messages import encode, error, request, result
 from mcpcore_conformance.kit.model import Binding, Case, Result, Verdict
 from mcpcore_conformance.kit.wire import Plain, Poured, Stage
 from mcpcore_conformance.run.plan import Settings
@@ -395,6 +395,33 @@ class _Particular(Fault):
             return payload
         self.answer(error(value["id"], -32602, "there is no such place"))
         return None
+
+
+class _Lax(_Particular):
+    """Has one tool, for which the kit can make up nothing, and which takes anything."""
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        if "tools" not in value.get("result", {}):
+            return (value,)
+        schema = {"type": "object", "minProperties": 2, "additionalProperties": False}
+        tool = {"name": "look", "inputSchema": schema, "annotations": {"readOnlyHint": True}}
+        return ({**value, "result": {**value["result"], "tools": [tool]}},)
+
+    def said(self, value: Any, payload: bytes) -> bytes | None:
+        if not asks("tools/call")(value):
+            return payload
+        self.answer(result(value["id"], {"resultType": "complete", "content": []}))
+        return None
+
+
+def test_a_further_argument_is_tried_where_no_others_can_be_made_up() -> None:
+    async def make(stack: AsyncExitStack) -> Stage:
+        return FaultyStage(await everything(Binding.CORE).make(stack), _Lax)
+
+    id = "server/tools/security-considerations/further-argument"
+    [found] = played(make, Binding.CORE, [each for each in all_cases() if each.id == id], NEW)
+    assert found.verdict is Verdict.FAILED
+    assert found.detail.startswith("look forbids further arguments")
 
 
 MADE_UP = (

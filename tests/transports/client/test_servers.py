@@ -17,6 +17,7 @@ from mcpcore import Server, ServerEvent, Servers, ServersSettings, ServeSettings
 from mcpcore.engine.config import Negotiation
 from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.errors import (
+    AuthorizationError,
     BadTarget,
     CallFailed,
     CircuitOpen,
@@ -53,6 +54,7 @@ from mcpcore_transports.http.client.authorization import BearerToken
 from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.running.middleware import CallNext
 from mcpcore_transports.server.context import Context
+from mcpcore_transports.targets import HttpTarget
 from tests.clock import HOUR, Clock, patience, until
 from tests.faults.cutting import listening
 from tests.transports.served import ANY_PORT, served
@@ -631,6 +633,30 @@ async def test_a_quiet_server_is_probed_and_one_that_is_down_is_the_last_choice(
             asked = servers.health()["shop"][0].requests
             assert said(await servers.call_tool("buy")) == "spare"
             assert servers.health()["shop"][0].requests == asked
+
+
+async def test_a_server_that_waits_for_authorization_is_not_down_for_want_of_probes(
+    clock: Clock,
+) -> None:
+    tokens = ["t"]
+    told = Told()
+    health = HealthSettings(interval=HOUR, down_after=1)
+    async with served(Shop()) as site:
+        target = HttpTarget(site.url, auth=lambda: tokens[0])
+        options = ServerOptions(targets=[target], health=health, retry=ONCE)
+        async with connect_all({"shop": options}, report=told) as servers:
+            assert said(await servers.call_tool("buy")) == "shop"
+            tokens.clear()
+            with pytest.raises(AuthorizationError):
+                await servers.call_tool("buy")
+            asked = servers.health()["shop"][0].requests
+            for probes in (1, 2, 3):
+                await clock.skip(HOUR)
+                await until(lambda: len(told.of(ProbeDue, "shop")) == probes)  # noqa: B023
+            assert servers.health()["shop"][0].requests == asked
+            assert servers.health()["shop"][0].condition is Condition.UP
+            tokens.append("t")
+            assert said(await servers.call_tool("buy")) == "shop"
 
 
 async def test_the_report_has_percentiles_of_latency(clock: Clock) -> None:

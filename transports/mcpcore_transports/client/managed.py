@@ -380,7 +380,10 @@ class ManagedConnection:
                 await self._lost.wait()
                 return
             health.handle_timeout(clock())
-            if self._tell_health() and not self._unauthorized:
+            due = self._tell_health()
+            if due and self._unauthorized:
+                health.postpone(clock())
+            elif due:
                 # it was observed like any request
                 with suppress(Exception), anyio.CancelScope() as self._probe:
                     await client.ping(timeout=self._options.health.probe_time)
