@@ -1,7 +1,7 @@
 """Attacks that take sockets, files, processes or a development server to make, and their tests.
 
 Those on the pure room are rows of test_client_attacks and test_server_attacks; those that one site
-makes are rows of test_auth_attacks, test_connect_attacks and test_refused_everywhere.
+makes are rows of test_connect_attacks and test_refused_everywhere.
 """
 
 from typing import NamedTuple
