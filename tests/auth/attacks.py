@@ -1,11 +1,12 @@
 """Attacks that take sockets, files, processes or a development server to make, and their tests.
 
 Those on the pure room are rows of test_client_attacks and test_server_attacks; those that one site
-makes are rows of test_auth_attacks, test_connect_attacks and test_refused_everywhere.
+makes are rows of test_connect_attacks and test_refused_everywhere.
 """
 
 from typing import NamedTuple
 
+_MACHINE = "tests/auth/test_authorization.py"
 _CALLBACK = "tests/transports/auth/test_auth_callback.py"
 _STORES = "tests/transports/auth/test_auth_stores.py"
 _BROWSER = "tests/transports/auth/test_auth_browser.py"
@@ -226,6 +227,13 @@ CLIENT = (
         "it is not opened",
         _CONNECT,
         ("test_57_a_url_in_what_a_server_says_is_opened_by_nobody",),
+    ),
+    Shown(
+        58,
+        "a flow is cancelled at any of its needs",
+        "it ends once, the lock is released",
+        _MACHINE,
+        ("test_a_flow_is_cancelled_at_each_step",),
     ),
     Shown(
         58,

@@ -81,6 +81,7 @@ from tests.auth.world import (
     forbid,
     grants,
     key_of,
+    lacking,
     loaded,
     play,
     put,
@@ -267,6 +268,13 @@ def test_a_redirect_goes_to_loopback_or_is_encrypted(url: str) -> None:
 
 # Tokens that were stored
 
+RECORD = {
+    "resource": SERVER,
+    "issuer": ISSUER,
+    "token_endpoint": f"{ISSUER}/token",
+    "client": {"client_id": "x"},
+}
+
 
 @pytest.mark.parametrize("later", [3600, 10_000])
 @pytest.mark.parametrize("refreshable", [True, False])
@@ -280,8 +288,7 @@ def test_a_stored_token_that_is_over_is_refreshed_or_not_used(
     machine = loaded(world)
     assert machine.expiring(world.wall) is refreshable
     if refreshable:
-        machine.start(None, wall=world.wall)
-        world.run(machine)
+        world.renew(machine)
     else:
         assert (machine.state, machine.token) == (AuthState.IDLE, None)
         world.refuse(machine)
@@ -297,25 +304,8 @@ def test_a_stored_token_that_is_over_is_refreshed_or_not_used(
         b"\xff",
         b"[" * 10_000,
         b'{"resource": 1}',
-        json.dumps(
-            {
-                "resource": SERVER,
-                "issuer": ISSUER,
-                "token_endpoint": f"{ISSUER}/token",
-                "client": {"client_id": "x"},
-                "access_token": "stored",
-                "scopes": ["a b"],
-            }
-        ).encode(),
-        json.dumps(
-            {
-                "resource": SERVER,
-                "issuer": ISSUER,
-                "token_endpoint": f"{ISSUER}/token",
-                "client": {"client_id": "x"},
-                "access_token": "a\nb",
-            }
-        ).encode(),
+        json.dumps({**RECORD, "access_token": "stored", "scopes": ["a b"]}).encode(),
+        json.dumps({**RECORD, "access_token": "a\nb"}).encode(),
     ],
 )
 def test_a_record_that_cannot_be_read_is_replaced(data: bytes) -> None:
@@ -342,8 +332,7 @@ def test_a_load_that_is_cancelled_can_begin_anew() -> None:
     machine.load(wall=world.wall)
     machine.cancel("nobody waits", wall=world.wall)
     assert (machine.state, machine.error, machine.need) == (AuthState.IDLE, None, None)
-    machine.load(wall=world.wall)
-    assert world.run(machine).token == token
+    assert world.load(machine).token == token
 
 
 def test_a_token_of_the_other_scheme_is_not_used() -> None:
@@ -456,8 +445,7 @@ def test_a_refresh_in_vain_is_not_repeated_for_each_request() -> None:
         world.wall += 30
     assert machine.expiring(world.wall)  # it has ended
     del world.pages[f"{ISSUER}/token"]
-    machine.start(None, wall=world.wall)
-    world.run(machine)
+    world.renew(machine)
     assert (machine.error, machine.token) == (None, ("Bearer", "access-2"))
 
 
@@ -578,8 +566,7 @@ def test_a_refresh_before_the_end_asks_nobody(error: str, status: int) -> None:
     world = World()
     machine = ready(world)
     world.pages[f"{ISSUER}/token"] = answer({"error": error}, status)
-    machine.start(None, wall=world.wall)
-    world.run(machine)
+    world.renew(machine)
     assert str(machine.error) == f"the token was not refreshed ({error})"
     assert (machine.token, len(world.opened)) == (("Bearer", "access-1"), 1)
 
@@ -592,8 +579,7 @@ def test_a_token_whose_refresh_is_over_goes_on_until_it_is_refused(error: str, l
     machine = ready(world)
     world.pages[f"{ISSUER}/token"] = answer({"error": error}, 400)
     world.wall += later
-    machine.start(None, wall=world.wall)
-    world.run(machine)
+    world.renew(machine)
     assert str(machine.error) == f"the token was not refreshed ({error})"
     assert (machine.token, len(world.opened)) == (("Bearer", "access-1"), 1)
     assert not machine.expiring(world.wall + 3600)  # no request is held up any more
@@ -607,8 +593,7 @@ def test_a_token_that_another_process_has_forgotten_goes_on_until_it_is_refused(
     world = World()
     machine = ready(world)
     world.store.clear()
-    machine.start(None, wall=world.wall)
-    world.run(machine)
+    world.renew(machine)
     assert str(machine.error) == "the refresh token is not in the store any more"
     assert (machine.token, len(world.opened)) == (("Bearer", "access-1"), 1)
     world.refuse(machine)
@@ -799,8 +784,7 @@ def test_each_query_of_a_server_has_a_token_of_its_own(named: str) -> None:
     assert world.asked()[0]["resource"] == f"{SERVER}{named}"
     again, other = (Authorization(f"{SERVER}?tenant={name}", seed=SEED) for name in "ab")
     for each, state in ((again, AuthState.READY), (other, AuthState.IDLE)):
-        each.load(wall=world.wall)
-        assert world.run(each).state is state
+        assert world.load(each).state is state
     world.pages[f"{PRM}/mcp?tenant=b"] = {**world.resource, "resource": f"{SERVER}?tenant=a"}
     assert "it is about another resource" in str(world.refuse(other).error)
 
@@ -880,7 +864,7 @@ def test_flows_are_counted_by_operation_until_it_is_accepted() -> None:
 def test_an_operation_that_wants_another_scope_each_time_has_an_end() -> None:
     world = World()
     machine = world.client(max_flows=2)
-    x1, x2, x3 = (f'Bearer error="insufficient_scope", scope="x{number}"' for number in "123")
+    x1, x2, x3 = (lacking(f"x{number}") for number in "123")
     for challenge in (x1, x2):
         world.refuse(machine, 403, challenge, "a")
     told = "refuses a after 2 authorizations: it asks for x3 as well, beyond `max_flows`"
@@ -900,7 +884,7 @@ def test_a_refusal_that_no_flow_could_cure_tells_why(status: int, settings: Any,
     world = World(token={"refresh_token": None})
     machine = ready(world, **settings)
     world.reply = lambda *_: NeedFailed("nobody is there")
-    challenge = 'Bearer error="insufficient_scope", scope="x"'
+    challenge = lacking("x")
     for _ in range(3):
         assert str(world.refuse(machine, status, challenge, "a").error) == why
     told = f"refuses a after 3 authorizations: the last one failed: {why}"
@@ -913,21 +897,9 @@ def test_a_refusal_that_no_flow_could_cure_tells_why(status: int, settings: Any,
     ("status", "challenge", "granted", "most", "told"),
     [
         (401, "Bearer", None, 2, f": it takes no token that is got for {SERVER}: is that"),
-        (
-            403,
-            'Bearer error="insufficient_scope", scope="a"',
-            None,
-            1,
-            ": it asks for a, which the",
-        ),
-        (403, 'Bearer error="insufficient_scope", scope="a"', "a b", 0, ": it asks for a, which"),
-        (
-            403,
-            'Bearer error="insufficient_scope", scope="a b"',
-            "b",
-            1,
-            ": the authorization server does not grant a to this account",
-        ),
+        (403, lacking("a"), None, 1, ": it asks for a, which the"),
+        (403, lacking("a"), "a b", 0, ": it asks for a, which"),
+        (403, lacking("a b"), "b", 1, ": the authorization server does not grant a to this acc"),
         (
             403,
             'Bearer scope="a", error_description="a role is missing"',
@@ -952,7 +924,7 @@ def test_a_refusal_that_no_token_cures_asks_for_few(
         world.refuse(machine, status, challenge, "a")
     assert len(world.forms()) == most + 1 + (IDP in world.urls()) * (most + 1)
     forbid(world, machine, "other")  # of another operation, and for other scopes
-    world.refuse(machine, 403, 'Bearer error="insufficient_scope", scope="x"', "a")
+    world.refuse(machine, 403, lacking("x"), "a")
     assert machine.state is AuthState.READY
 
 
@@ -984,19 +956,21 @@ def test_scopes_that_are_wanted_and_not_named_are_those_of_the_metadata_once(
         assert world.asked()[-1]["scope"] == asked
 
 
+def deny(_: World, need: OpenUrl, asked: dict[str, str]) -> str:
+    return urlencode({"error": "access_denied", "state": asked["state"]})
+
+
 def test_a_denial_of_scopes_that_are_not_named_is_remembered_by_itself() -> None:
     world = World()
     machine = ready(world)
     world.resource["scopes_supported"] = ["all"]
-    world.reply = lambda _, need, asked: urlencode(
-        {"error": "access_denied", "state": asked["state"]}
-    )
+    world.reply = deny
     world.refuse(machine, 403, 'Bearer error="insufficient_scope"', "a")
     assert "access_denied" in str(machine.error)
     with pytest.raises(AuthorizationError, match="lately denied: the server does not name them"):
         world.refuse(machine, 403, 'Bearer error="insufficient_scope"', "b")
     world.reply = None
-    world.refuse(machine, 403, 'Bearer error="insufficient_scope", scope="write"', "b")
+    world.refuse(machine, 403, lacking("write"), "b")
     assert machine.error is None
 
 
@@ -1070,7 +1044,7 @@ def test_a_challenge_that_repeats_a_secret_names_nothing(challenge: str, secret:
 def test_what_a_challenge_names_is_taken_for_no_secret(secret: str) -> None:
     world = World()
     machine = ready(world, "Bearer", client=ClientIdentity(client_id="me", client_secret=secret))
-    world.refuse(machine, 403, 'Bearer error="insufficient_scope", scope="notes:write"', "a")
+    world.refuse(machine, 403, lacking("notes:write"), "a")
     assert machine.error is None
     assert world.asked()[-1]["scope"] == "notes:write"
 
@@ -1236,11 +1210,8 @@ def test_nobody_is_asked_again_for_scopes_that_they_have_denied() -> None:
     world = World()
     machine = ready(world)
 
-    def deny(_: World, need: OpenUrl, asked: dict[str, str]) -> str:
-        return urlencode({"error": "access_denied", "state": asked["state"]})
-
     def refuse(scopes: str, operation: str) -> str:
-        challenge = f'Bearer error="insufficient_scope", scope="{scopes}"'
+        challenge = lacking(scopes)
         before = len(world.opened)
         try:
             world.refuse(machine, 403, challenge, operation)
@@ -1268,15 +1239,12 @@ def test_each_denial_is_remembered_and_not_the_last_alone() -> None:
 
     def ask(scope: str) -> int:
         """Return how often a person was asked."""
-        challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
+        challenge = lacking(scope)
         before = len(world.opened)
         with suppress(AuthorizationError):
             world.refuse(machine, 403, challenge, "a")
         machine.accepted("a")
         return len(world.opened) - before
-
-    def deny(_: World, need: OpenUrl, asked: dict[str, str]) -> str:
-        return urlencode({"error": "access_denied", "state": asked["state"]})
 
     world.reply = deny
     assert [ask(scope) for scope in ("write", "admin", "write", "admin")] == [1, 1, 0, 0]
@@ -1293,8 +1261,7 @@ def test_a_token_is_renewed_from_where_the_metadata_was_named() -> None:
     for number in (2, 3):
         world.wall += 3550
         assert machine.expiring(world.wall)
-        machine.start(None, wall=world.wall)
-        world.run(machine)
+        world.renew(machine)
         assert (machine.error, machine.token) == (None, ("Bearer", f"access-{number}"))
 
 
@@ -1705,8 +1672,7 @@ def test_a_server_without_metadata_is_named_without_its_query() -> None:
     assert machine.state is AuthState.READY, machine.error
     assert [each["resource"] for each in (*world.asked(), *world.forms())] == [SERVER] * 2
     other = Authorization(server, seed=SEED)
-    other.load(wall=world.wall)
-    assert world.run(other).token == machine.token
+    assert world.load(other).token == machine.token
     assert Authorization(SERVER, seed=SEED).key != other.key
 
 
@@ -2313,7 +2279,7 @@ def test_whatever_happens_the_machine_stays_sound(actions: list[tuple[str, int]]
             continue
         else:
             more = action.startswith("403")
-            lines = (f'Bearer error="insufficient_scope", scope="{action[4:]}"',) if more else ()
+            lines = (lacking(action[4:]),) if more else ()
             refused = Refused(
                 status=403 if more else 401,
                 lines=lines,
@@ -2398,7 +2364,7 @@ def test_a_token_for_another_operation_is_tried_once(
     scope: str, before: Remedy | None, remedy: Remedy
 ) -> None:
     machine = ready(World(), scopes=frozenset({"a"}))
-    lines = (f'Bearer error="insufficient_scope", scope="{scope}"',)
+    lines = (lacking(scope),)
     refused = Refused(status=403, lines=lines, generation=0, operation="x", remedy=before)
     assert machine.remedy(refused) is remedy
     assert machine.start(refused, wall=0.0) is (remedy is Remedy.AUTHORIZE)

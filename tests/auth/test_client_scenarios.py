@@ -169,37 +169,27 @@ def _(world: World) -> None:
     assert world.forms()[0]["client_id"] == "pre id"
 
 
-@pytest.mark.parametrize("answered", [True, False])
-@pytest.mark.parametrize("method", [ClientAuth.BASIC, ClientAuth.POST, ClientAuth.NONE])
-def test_the_only_method_of_the_token_endpoint_is_used(method: ClientAuth, answered: bool) -> None:
-    token_endpoint_auth(World(), method, answered)
+def token_endpoint_auth(method: ClientAuth) -> None:
+    """Add the scenario of a token endpoint with one method, which a registration may tell."""
 
-
-def token_endpoint_auth(world: World, method: ClientAuth, answered: bool) -> None:
-    world.metadata["token_endpoint_auth_methods_supported"] = [method.value]
-    if answered:
+    def run(world: World) -> None:
         world.registration["token_endpoint_auth_method"] = method.value
-    ready(world)
-    assert world.registered[0]["token_endpoint_auth_method"] == method.value
-    header, form = world.headers()[0].get("authorization"), world.forms()[0]
-    assert header == (basic("client-1", "secret-1") if method is ClientAuth.BASIC else None)
-    assert form.get("client_secret") == ("secret-1" if method is ClientAuth.POST else None)
-    assert form["client_id"] == "client-1"
+        for each in (world, World()):
+            each.metadata["token_endpoint_auth_methods_supported"] = [method.value]
+            ready(each)
+            assert each.registered[0]["token_endpoint_auth_method"] == method.value
+            header, form = each.headers()[0].get("authorization"), each.forms()[0]
+            assert header == (basic("client-1", "secret-1") if method is ClientAuth.BASIC else None)
+            assert form.get("client_secret") == ("secret-1" if method is ClientAuth.POST else None)
+            assert form["client_id"] == "client-1"
+
+    name = method.value.removeprefix("client_secret_")
+    SCENARIOS.append(Scenario(f"token-endpoint-auth-{name}", run))
 
 
-@scenario("token-endpoint-auth-basic")
-def _(world: World) -> None:
-    token_endpoint_auth(world, ClientAuth.BASIC, True)
-
-
-@scenario("token-endpoint-auth-post")
-def _(world: World) -> None:
-    token_endpoint_auth(world, ClientAuth.POST, True)
-
-
-@scenario("token-endpoint-auth-none")
-def _(world: World) -> None:
-    token_endpoint_auth(world, ClientAuth.NONE, True)
+token_endpoint_auth(ClientAuth.BASIC)
+token_endpoint_auth(ClientAuth.POST)
+token_endpoint_auth(ClientAuth.NONE)
 
 
 @scenario("authorization-server-migration")

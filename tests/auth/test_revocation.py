@@ -42,16 +42,7 @@ def stage(stored: TokenRecord | bytes | None = None, **metadata: Any) -> World:
 
 def out(world: World) -> SignedOut:
     endpoints = Endpoints(AuthorizationSettings(), local=False, seed=SEED)
-    steps = sign_out(endpoints, NAME)
-    need = next(steps)
-    try:
-        while True:
-            need = steps.send(world.carry_out(need))
-    except StopIteration as end:
-        result: SignedOut = end.value
-        return result
-    finally:
-        assert not world.locked
+    return world.finish(sign_out(endpoints, NAME))
 
 
 def sent(world: World) -> list[dict[str, str]]:

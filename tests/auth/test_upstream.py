@@ -19,14 +19,7 @@ def got(world: World, subject: Subject | None = None, **changed: Any) -> Upstrea
     members = {"resource": RESOURCE, "issuer": ISSUER, "client": SECRET} | changed
     endpoints = Endpoints(AuthorizationSettings(), local=False, seed=SEED)
     endpoints.wall = 1000.0
-    steps = upstream_token(endpoints, Upstream(**members), subject)  # type: ignore[arg-type]
-    need = next(steps)
-    try:
-        while True:
-            need = steps.send(world.carry_out(need))
-    except StopIteration as end:
-        result: UpstreamToken = end.value
-        return result
+    return world.finish(upstream_token(endpoints, Upstream(**members), subject))  # type: ignore[arg-type]
 
 
 def test_a_server_gets_a_token_of_its_own() -> None:

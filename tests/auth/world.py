@@ -2,9 +2,9 @@
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from msgspec.structs import replace
@@ -43,6 +43,7 @@ NAMED = f'Bearer resource_metadata="{PRM}/mcp"'
 SEED = bytes(range(32))
 SECRET = ClientIdentity(client_id="pre id", client_secret="pre:secret")
 JWK = {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}
+T = TypeVar("T")
 DPOP = DpopKey(jwk=JWK, signing=SigningKey(algorithm="ES256", key="dpop"))
 
 
@@ -224,6 +225,28 @@ class World:
         assert not self.locked
         return machine
 
+    def renew(self, machine: Authorization) -> Authorization:
+        """Let the machine get another token before anything is refused."""
+        machine.start(None, wall=self.wall)
+        return self.run(machine)
+
+    def load(self, machine: Authorization) -> Authorization:
+        """Let the machine read what is stored."""
+        machine.load(wall=self.wall)
+        return self.run(machine)
+
+    def finish(self, steps: Generator[Need, Outcome, T]) -> T:
+        """Carry out whatever these steps need; return what they come to."""
+        need = next(steps)
+        try:
+            while True:
+                need = steps.send(self.carry_out(need))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        finally:
+            assert not self.locked
+
     def refuse(
         self,
         machine: Authorization,
@@ -308,9 +331,7 @@ def stopped(
 
 def loaded(world: World, **settings: Any) -> Authorization:
     """A machine that has what is stored."""
-    machine = world.client(**settings)
-    machine.load(wall=world.wall)
-    return world.run(machine)
+    return world.load(world.client(**settings))
 
 
 def stored(world: World) -> TokenRecord:
@@ -346,9 +367,13 @@ def step(world: World, machine: Authorization) -> None:
     machine.give(world.carry_out(machine.need), wall=world.wall)
 
 
+def lacking(scope: str) -> str:
+    """The challenge to a token that lacks scopes."""
+    return f'Bearer error="insufficient_scope", scope="{scope}"'
+
+
 def forbid(world: World, machine: Authorization, scope: str) -> Authorization:
-    challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
-    return world.refuse(machine, 403, challenge, "tools/call")
+    return world.refuse(machine, 403, lacking(scope), "tools/call")
 
 
 IDP = "https://idp.example/token"

@@ -5,7 +5,7 @@ import re
 import secrets
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from http.cookiejar import CookieJar
@@ -41,7 +41,7 @@ from mcpcore_transports.auth.stores import MemoryTokens
 from mcpcore_transports.client.config import load_targets
 from mcpcore_transports.gateway.gateway import Gateway
 from mcpcore_transports.gateway.settings import GatewaySettings, SignInSettings, read_settings
-from mcpcore_transports.gateway.sign_in import ServerDesk, SignInDesk
+from mcpcore_transports.gateway.sign_in import Account, ServerDesk, SignInDesk
 from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.running.functions import called
 from mcpcore_transports.serve.serve import ServeSettings
@@ -51,6 +51,7 @@ from tests.clock import turns, until
 from tests.gateway.test_gateway import ERAS, LEGACY, MODERN, gateway, text
 from tests.gateway.test_gateway_credentials import bearer, whoami
 from tests.ports import free_port
+from tests.transports.auth.auth_site import Authority as Site
 from tests.transports.auth.auth_site import authority
 from tests.transports.auth.test_auth_authorizer import expiring
 from tests.transports.served import served
@@ -480,9 +481,30 @@ async def test_a_scope_that_nobody_grants_locks_nobody_out(named: bool) -> None:
         assert text(await ann.call_tool("who")).endswith('"ann"]')
 
 
+async def kept_for_ann(stage: Site, store: MemoryTokens) -> None:
+    """Store a token of Ann, which can be refreshed."""
+    await expiring(stage, store, 400)
+    kept = await store.load(key_of(stage.server))
+    await store.save(key_of(stage.server, account="ann"), kept.record, 0)
+
+
+@asynccontextmanager
+async def account_of_ann() -> AsyncIterator[tuple[Site, Account]]:
+    """A server with its authorization server, and Ann's account there, which has a token."""
+    store = MemoryTokens()
+    async with authority() as stage, anyio.create_task_group() as tasks:
+        await kept_for_ann(stage, store)
+        desk = SignInDesk(SignInSettings(url=AT), ClientSettings(tokens=store), lambda _: Refusal())
+        start: Any = tasks.start_soon
+        made = ServerDesk(desk, "only", stage.server, PERSONAL, lambda *_: None, start)
+        account = made.account("ann")
+        await account.token()
+        yield stage, account
+
+
 async def test_a_sign_in_in_vain_leaves_the_token_that_there_was() -> None:
     """Though it was refused meanwhile, as it had ended: a refresh may do."""
-    store, refused = MemoryTokens(), Refused(status=401, lines=("Bearer",), generation=1)
+    refused = Refused(status=401, lines=("Bearer",), generation=1)
     asked, gone = anyio.Event(), anyio.Event()
 
     class Person:
@@ -491,18 +513,7 @@ async def test_a_sign_in_in_vain_leaves_the_token_that_there_was() -> None:
             await gone.wait()
             return NeedFailed("nobody is there")
 
-    async with authority() as stage, anyio.create_task_group() as tasks:
-        await expiring(stage, store, 400)
-        kept = await store.load(key_of(stage.server))
-        await store.save(key_of(stage.server, account="ann"), kept.record, 0)
-        desk = SignInDesk(SignInSettings(url=AT), ClientSettings(tokens=store), lambda _: Refusal())
-
-        def start(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-            tasks.start_soon(work)
-
-        made = ServerDesk(desk, "only", stage.server, PERSONAL, lambda *_: None, start)
-        account = made.account("ann")
-        await account.token()
+    async with account_of_ann() as (_, account):
         account._lacked = Refused(status=403, lines=(LACKING,), generation=1)
 
         async def sign_in() -> None:
@@ -522,17 +533,8 @@ async def test_a_sign_in_in_vain_leaves_the_token_that_there_was() -> None:
 
 
 async def test_an_outage_of_an_issuer_asks_nobody_to_sign_in() -> None:
-    store, refused = MemoryTokens(), Refused(status=401, lines=("Bearer",), generation=1)
-    async with authority() as stage, anyio.create_task_group() as tasks:
-        await expiring(stage, store, 400)
-        kept = await store.load(key_of(stage.server))
-        await store.save(key_of(stage.server, account="ann"), kept.record, 0)
-        desk = SignInDesk(SignInSettings(url=AT), ClientSettings(tokens=store), lambda _: Refusal())
-        start: Any = tasks.start_soon
-        account = ServerDesk(desk, "only", stage.server, PERSONAL, lambda *_: None, start).account(
-            "ann"
-        )
-        await account.token()
+    refused = Refused(status=401, lines=("Bearer",), generation=1)
+    async with account_of_ann() as (stage, account):
         place = f"{stage.site.url}/token"
         stage.world.pages[place] = answer({}, 503)
         with pytest.raises(AuthorizationError, match="status 503"):
@@ -560,9 +562,7 @@ async def test_every_request_waits_for_the_stored_token() -> None:
     """Also after one that has gone away meanwhile."""
     store, found = Slow(), list[bool]()
     async with authority() as stage, anyio.create_task_group() as tasks:
-        await expiring(stage, store, 400)
-        kept = await store.load(key_of(stage.server))
-        await store.save(key_of(stage.server, account="ann"), kept.record, 0)
+        await kept_for_ann(stage, store)
         store.waiting, store.go_on = 0, anyio.Event()
         desk = SignInDesk(
             SignInSettings(url=AT), ClientSettings(tokens=store), lambda _: Principal("ann")

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from tests.auth import test_client_attacks, test_server_attacks
 from tests.auth.attacks import CLIENT, SERVER, Shown
 from tests.reference.sources import ROOT, table
-from tests.transports.auth import test_auth_attacks, test_connect_attacks, test_refused_everywhere
+from tests.transports.auth import test_connect_attacks, test_refused_everywhere
 
 NAME = "attacks.md"
 HEAD = """# Attacks on authorization
@@ -30,15 +30,9 @@ def render() -> str:
 def client() -> list[Shown]:
     """Return the attacks on a client."""
     pure = (Shown(row.number, row.name, row.must, _PURE_CLIENT, ()) for row in _CLIENT_ROWS)
-    sites = {name: _said(why) for name, (_, why) in test_auth_attacks.ROWS.items()}
-    whole = {name: _said(why) for name, (_, why) in test_connect_attacks.ROWS.items()}
-    own = {name: why for name, why in whole.items() if name not in sites}
-    return [
-        *pure,
-        *_numbered(sites.items(), "over sockets", _file(test_auth_attacks.__file__)),
-        *_numbered(own.items(), "by connect()", _file(test_connect_attacks.__file__)),
-        *CLIENT,
-    ]
+    sites = ((name, _said(why)) for name, (_, why) in test_connect_attacks.ROWS.items())
+    file = _file(test_connect_attacks.__file__)
+    return [*pure, *_numbered(sites, "by connect()", file), *CLIENT]
 
 
 def server() -> list[Shown]:

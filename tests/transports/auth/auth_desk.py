@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import anyio
 from msgspec import structs
 
+from mcpcore.auth.proofs import thumbprint
 from mcpcore.auth.resource_server import AuthEvent, Issuer
 from mcpcore.http.principals import Principal, Refusal
 from mcpcore.service import Server
@@ -22,6 +23,8 @@ from mcpcore_transports.auth.resource_server import ResourceServer
 from mcpcore_transports.serve.endpoint import http_request
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.server.context import Context
+from tests.auth.desk import proof
+from tests.auth.signing import signer
 from tests.transports.http_fixture import Client, Response, hello, http
 from tests.transports.malformed import META
 from tests.transports.raw_site import Site, served
@@ -65,6 +68,10 @@ class Desk:
         return self.issuer.keys.sign(
             typ, {name: each for name, each in made.items() if each is not None}
         )
+
+    def bound(self, **claims: Any) -> str:
+        """An access token that is bound to the key of ``proven``."""
+        return self.token(cnf={"jkt": thumbprint(signer().jwk)}, **claims)
 
     def granted(self, scope: str) -> str:
         """A token by client credentials, as the token endpoint gives it."""
@@ -212,6 +219,12 @@ def notes() -> Server:
 
 def bearer(token: str | None) -> dict[str, str | None]:
     return {} if token is None else {"Authorization": f"Bearer {token}"}
+
+
+def proven(token: str, **claims: Any) -> dict[str, str | None]:
+    """Headers with a bound token and a proof, by default for a POST to the server now."""
+    made = proof(token, **{"iat": time.time(), "htu": RESOURCE} | claims)
+    return {"Authorization": f"DPoP {token}", "DPoP": made}
 
 
 async def judged(guard: Any, headers: Mapping[str, str | None], **request: Any) -> Any:

@@ -1,14 +1,12 @@
 """Attacks on a client that authorizes, over real sockets: numbers as in the page of the design.
 
-Attacks on the pure machine are in tests/auth/test_client_attacks.py.
+Attacks on the pure machine are in tests/auth/test_client_attacks.py, those of a whole site in
+test_connect_attacks.
 """
 
-import gzip
 import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
@@ -20,17 +18,11 @@ from mcpcore_transports.auth.authorizer import Authorizer
 from mcpcore_transports.auth.browser import BrowserSignIn
 from mcpcore_transports.auth.callback import listen
 from mcpcore_transports.auth.file_store import FileTokens
-from mcpcore_transports.auth.stores import MemoryTokens
-from tests.auth.world import answer, key_of
 from tests.clock import patience, until
 from tests.transports.auth.auth_site import (
-    Authority,
     Person,
-    answering,
     authority,
     names,
-    reply,
-    site,
 )
 from tests.transports.auth.test_auth_authorizer import authorizer, expiring, quiet
 from tests.transports.auth.test_auth_callback import get, port_of, say
@@ -38,74 +30,6 @@ from tests.transports.auth.test_auth_callback import get, port_of, say
 pytestmark = pytest.mark.anyio
 
 UNAUTHORIZED = Refused(status=401, lines=("Bearer",))
-PRM = "/.well-known/oauth-protected-resource/mcp"
-METADATA = "/.well-known/oauth-authorization-server"
-BOMB = gzip.compress(b" " * (1 << 24))
-
-
-def told(**members: str) -> Callable[[Authority, str], None]:
-    """Metadata of the authorization server with other members; TRAP is the site of an attacker."""
-
-    def spoil(stage: Authority, trap: str) -> None:
-        base = stage.site.url
-        stage.world.metadata |= {
-            name: text.replace("TRAP", trap).replace("BASE", base) for name, text in members.items()
-        }
-
-    return spoil
-
-
-def page(path: str, found: Any) -> Callable[[Authority, str], None]:
-    def spoil(stage: Authority, trap: str) -> None:
-        made = found(trap) if callable(found) else found
-        stage.world.pages[f"{stage.site.url}{path}"] = made
-
-    return spoil
-
-
-def moved(status: int) -> Callable[[str], Any]:
-    return lambda trap: answer({}, status, location=f"{trap}/token")
-
-
-ROWS: dict[str, tuple[Callable[[Authority, str], None], str]] = {
-    "22 a file": (told(token_endpoint="file:///etc/passwd"), "not a plain"),
-    "22 gopher": (told(registration_endpoint="gopher://id.example/"), "not a plain"),
-    "24 a private address": (told(token_endpoint="https://10.0.0.1/token"), "not a public"),
-    "24 the cloud": (told(registration_endpoint="https://169.254.169.254/"), "not a public"),
-    "24 a decimal address": (told(token_endpoint="https://2130706433/token"), "no valid IP"),
-    "25 redirect of the resource": (page(PRM, moved(302)), "status is 302"),
-    "25 redirect of the metadata": (page(METADATA, moved(301)), "status is 301"),
-    "25 redirect of the registration": (page("/register", moved(307)), "status 307"),
-    "26 redirect of the code": (page("/token", moved(307)), "status 307"),
-    "27 redirect of the code by 308": (page("/token", moved(308)), "status 308"),
-    "28 a private name": (told(token_endpoint="https://inside.example/"), "not public"),
-    "30 javascript": (told(authorization_endpoint="javascript:alert(1)"), "not a plain"),
-    "31 a shell": (told(authorization_endpoint="BASE/$(id)"), "a shell reads"),
-    "31 a quote": (told(authorization_endpoint='BASE/"'), "not a plain"),
-    "31 an option": (told(authorization_endpoint="--new-window=BASE"), "not a plain"),
-    "33 a large resource": (page(PRM, answer(b" " * (1 << 21))), "larger than"),
-    "33 large metadata": (page(METADATA, answer(b" " * (1 << 21))), "larger than"),
-    "33 a large registration": (page("/register", answer(b" " * (1 << 21))), "larger than"),
-    "33 a large token": (page("/token", answer(b" " * (1 << 21))), "larger than"),
-    "33 a bomb": (page(METADATA, answer(BOMB, content_encoding="gzip")), "compressed"),
-}
-
-
-@pytest.mark.parametrize("row", ROWS)
-async def test_an_attack_of_the_other_side(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    spoil, why = ROWS[row]
-    names(monkeypatch, {"inside.example": ["10.1.1.1"]})
-    async with authority() as stage, site(answering(reply())) as trap:
-        spoil(stage, trap.url)
-        store = MemoryTokens()
-        one = authorizer(stage, store=store)
-        with patience(), pytest.raises(AuthorizationError, match=why):
-            await one.refused(UNAUTHORIZED)
-        assert await one.token() is None
-        found = await store.load(key_of(stage.server))
-        assert (trap.connections, found.record) == (0, None)
-        opens = "/token" in row or row.startswith(("26", "27", "28")) or row.endswith("token")
-        assert bool(stage.world.opened) is opens
 
 
 async def test_15_the_port_of_the_callback_is_taken() -> None:

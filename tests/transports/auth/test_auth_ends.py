@@ -14,7 +14,6 @@ from msgspec import structs
 
 from mcpcore import ClientSettings, connect
 from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
-from mcpcore.auth.proofs import thumbprint
 from mcpcore.auth.resource_server import Dpop, Issuer
 from mcpcore.engine.reconnection import ReconnectSettings
 from mcpcore.http.messages import HttpRequest
@@ -29,11 +28,17 @@ from mcpcore_transports.serve.endpoint import http_request
 from mcpcore_transports.serve.serve import ServeSettings
 from mcpcore_transports.stream.settings import SocketSettings
 from mcpcore_transports.websocket.settings import WebSocketSettings
-from tests.auth.desk import proof
 from tests.auth.signing import signer
 from tests.clock import HOUR, Clock, patience, until
-from tests.transports.auth.auth_desk import RESOURCE, modern, notes, open_session, protected
-from tests.transports.auth.auth_site import Asked, reply, site
+from tests.transports.auth.auth_desk import (
+    RESOURCE,
+    modern,
+    notes,
+    open_session,
+    protected,
+    proven,
+)
+from tests.transports.auth.auth_site import Asked, Site, reply, site
 from tests.transports.http_fixture import UPGRADE, Client, http
 from tests.transports.serve.test_asgi import Call
 from tests.transports.served import Served, served
@@ -203,6 +208,36 @@ async def test_the_principals_of_revoked_tokens_and_keys_say_so() -> None:
         assert revoked() == [True, False, True]
 
 
+async def ends_at_the_third_answer(at: Site, trust: Issuer, token: str, clock: Clock) -> None:
+    """Open a WebSocket, which goes on after the second answer of the issuer."""
+    guard = ResourceServer(RESOURCE, [trust], fetch_timeout=1000 * HOUR, wall=lambda: 1e9)
+    settings = ServeSettings(
+        http_link=HttpServerSettings(authenticate=guard),
+        websocket=WebSocketSettings(ping_interval=None),
+    )
+    closed = anyio.Event()
+    async with (
+        served(notes(), settings=settings, ws="127.0.0.1:0") as running,
+        anyio.create_task_group() as tasks,
+    ):
+        client = Client(await _connect(running, None))
+        shown = {**UPGRADE, "Authorization": f"Bearer {token}"}
+        await client.send(http(method="GET", headers=shown))
+        with patience():
+            assert (await client.head()).status == 101
+            await clock.skip_until(lambda: at.connections == 2, 16)
+
+        async def end() -> None:
+            close = closes.OUTLIVED.code.to_bytes(2, "big") + closes.OUTLIVED.reason.encode()
+            assert (await client.rest()).endswith(close)
+            closed.set()
+
+        tasks.start_soon(end)
+        await clock.skip_until(closed.is_set, 16)
+        assert at.connections == 3
+        await client.aclose()
+
+
 async def test_a_websocket_ends_when_its_issuer_says_that_the_token_is_revoked(
     clock: Clock,
 ) -> None:
@@ -213,31 +248,7 @@ async def test_a_websocket_ends_when_its_issuer_says_that_the_token_is_revoked(
 
     async with site(answer) as at:
         trust = Issuer(issuer="http://localhost", introspection_url=at.url)
-        guard = ResourceServer(RESOURCE, [trust], fetch_timeout=1000 * HOUR, wall=lambda: 1e9)
-        settings = ServeSettings(
-            http_link=HttpServerSettings(authenticate=guard),
-            websocket=WebSocketSettings(ping_interval=None),
-        )
-        closed = anyio.Event()
-        async with (
-            served(notes(), settings=settings, ws="127.0.0.1:0") as running,
-            anyio.create_task_group() as tasks,
-        ):
-            client = Client(await _connect(running, None))
-            await client.send(http(method="GET", headers={**UPGRADE, "Authorization": "Bearer x"}))
-            with patience():
-                assert (await client.head()).status == 101
-                await clock.skip_until(lambda: at.connections == 2, 16)  # granted once more
-
-            async def end() -> None:
-                close = closes.OUTLIVED.code.to_bytes(2, "big") + closes.OUTLIVED.reason.encode()
-                assert (await client.rest()).endswith(close)
-                closed.set()
-
-            tasks.start_soon(end)
-            await clock.skip_until(closed.is_set, 16)
-            assert at.connections == 3
-            await client.aclose()
+        await ends_at_the_third_answer(at, trust, "x", clock)
 
 
 async def test_a_websocket_ends_when_its_issuer_withdraws_the_key_of_the_token(
@@ -252,32 +263,7 @@ async def test_a_websocket_ends_when_its_issuer_withdraws_the_key_of_the_token(
 
     async with site(answer) as at:
         trust = Issuer(issuer="http://localhost", jwks_url=at.url)
-        guard = ResourceServer(RESOURCE, [trust], fetch_timeout=1000 * HOUR, wall=lambda: 1e9)
-        settings = ServeSettings(
-            http_link=HttpServerSettings(authenticate=guard),
-            websocket=WebSocketSettings(ping_interval=None),
-        )
-        closed = anyio.Event()
-        async with (
-            served(notes(), settings=settings, ws="127.0.0.1:0") as running,
-            anyio.create_task_group() as tasks,
-        ):
-            client = Client(await _connect(running, None))
-            shown = {"Authorization": f"Bearer {signer().jwt(body)}"}
-            await client.send(http(method="GET", headers={**UPGRADE, **shown}))
-            with patience():
-                assert (await client.head()).status == 101
-                await clock.skip_until(lambda: at.connections == 2, 16)  # the same keys
-
-            async def end() -> None:
-                close = closes.OUTLIVED.code.to_bytes(2, "big") + closes.OUTLIVED.reason.encode()
-                assert (await client.rest()).endswith(close)
-                closed.set()
-
-            tasks.start_soon(end)
-            await clock.skip_until(closed.is_set, 16)
-            assert at.connections == 3
-            await client.aclose()
+        await ends_at_the_third_answer(at, trust, signer().jwt(body), clock)
 
 
 async def test_a_websocket_of_asgi_ends_with_the_authorization_of_its_client(clock: Clock) -> None:
@@ -393,12 +379,10 @@ async def test_a_websocket_handshake_brings_a_fresh_nonce() -> None:
     walls = [NOW]
     rules: dict[str, Any] = {"dpop": Dpop.ALLOWED, "nonces": True, "wall": lambda: walls[0]}
     async with protected(settings=ServeSettings(shared=True), **rules) as desk:
-        bound = {"jkt": thumbprint(signer().jwk)}
-        token = desk.token(cnf=bound, iat=int(NOW), exp=int(NOW) + 3600)
+        token = desk.bound(iat=int(NOW), exp=int(NOW) + 3600)
 
         def shown(nonce: str | None, jti: str) -> dict[str, str | None]:
-            made = proof(token, htm="GET", htu=RESOURCE, iat=NOW, jti=jti, nonce=nonce)
-            return {**UPGRADE, "Authorization": f"DPoP {token}", "DPoP": made}
+            return {**UPGRADE, **proven(token, htm="GET", iat=NOW, jti=jti, nonce=nonce)}
 
         bare = await desk.call(http(method="GET", headers=UPGRADE))
         assert (bare.status, bool(bare.headers.get("dpop-nonce"))) == (401, True)

@@ -11,17 +11,13 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from mcpcore.auth.proofs import thumbprint
 from mcpcore.auth.resource_server import Dpop, Issuer
-from mcpcore.http.principals import Principal, Refusal
 from mcpcore_transports.auth.resource_server import ResourceServer
-from mcpcore_transports.serve.endpoint import http_request
 from mcpcore_transports.stores.base import StoreSettings
 from mcpcore_transports.stores.sqlite import MemoryStore
 from tests.auth.desk import proof
-from tests.auth.signing import signer
 from tests.clock import patience
-from tests.transports.auth.auth_desk import RESOURCE, issuer
+from tests.transports.auth.auth_desk import RESOURCE, issuer, judged, proven
 from tests.transports.redis_server import redis_server
 from tests.warm import PYTHON
 
@@ -43,7 +39,7 @@ async def test_a_proof_is_good_at_one_worker_and_not_after_a_restart(
 
 async def _two_workers(store: str) -> None:
     async with issuer() as desk:
-        token = desk.token(cnf={"jkt": thumbprint(signer().jwk)})
+        token = desk.bound()
         proofs = [
             proof(token, jti=f"p{number}", iat=time.time(), htu=RESOURCE) for number in range(20)
         ]
@@ -81,14 +77,10 @@ async def test_a_store_that_is_full_or_away_lets_nobody_in(
         guard = ResourceServer(
             RESOURCE, [Issuer(issuer=desk.url)], dpop=Dpop.ALLOWED, replays=store
         )
-        bound = {"jkt": thumbprint(signer().jwk)}
 
         async def ask(jti: str, who: str = "ann") -> Any:
-            token = tokens.setdefault(who, desk.token(who, cnf=bound))
-            made = proof(token, jti=jti, iat=time.time(), htu=RESOURCE)
-            lines = [("Authorization", f"DPoP {token}"), ("DPoP", made)]
-            found = guard(http_request("POST", "/mcp", lines))
-            return found if isinstance(found, (Principal, Refusal)) else await found
+            token = tokens.setdefault(who, desk.bound(subject=who))
+            return await judged(guard, proven(token, jti=jti))
 
         with patience():
             verdicts = [await ask(jti) for jti in ("a", "b", "c", "a")]

@@ -1,5 +1,6 @@
 """Attacks on ``connect(url, auth=...)`` over real sockets: numbers as in the page of the design."""
 
+import gzip
 import webbrowser
 from collections.abc import Callable
 from typing import Any
@@ -14,12 +15,12 @@ from mcpcore import (
     Server,
     connect,
 )
+from mcpcore.auth.needs import Fetched
 from mcpcore.errors import CallUnauthorized
 from mcpcore_transports.auth.browser import BrowserSignIn
 from mcpcore_transports.server.context import Context
 from tests.auth.world import answer, key_of
 from tests.clock import patience
-from tests.transports.auth import test_auth_attacks as of_one
 from tests.transports.auth.auth_site import (
     Authority,
     Person,
@@ -36,6 +37,8 @@ from tests.transports.auth.test_auth_authorizer import quiet
 pytestmark = pytest.mark.anyio
 
 EVIL = "https://evil.example"
+PRM = "/.well-known/oauth-protected-resource/mcp"
+METADATA = "/.well-known/oauth-authorization-server"
 Spoil = Callable[[Authority, str, Person], None]
 
 
@@ -50,7 +53,15 @@ def comes_back(advertised: bool = False, **changed: str | None) -> Spoil:
 
 
 def metadata(**members: Any) -> Spoil:
-    return lambda at, trap, person: at.world.metadata.update(members)
+    """Metadata of the authorization server with other members; BASE is its site."""
+
+    def spoil(at: Authority, trap: str, person: Person) -> None:
+        at.world.metadata |= {
+            name: each.replace("BASE", at.site.url) if isinstance(each, str) else each
+            for name, each in members.items()
+        }
+
+    return spoil
 
 
 def resource(**members: Any) -> Spoil:
@@ -61,7 +72,22 @@ def token(**members: Any) -> Spoil:
     return lambda at, trap, person: at.world.token.update(members)
 
 
-ROWS: dict[str, tuple[Spoil, str]] = {
+def page(path: str, found: Fetched) -> Spoil:
+    """Another answer at a path of the site."""
+    return lambda at, trap, person: at.world.pages.update({f"{at.site.url}{path}": found})
+
+
+def moved(path: str, status: int) -> Spoil:
+    """A redirect to the site of an attacker."""
+    return lambda at, trap, person: at.world.pages.update(
+        {f"{at.site.url}{path}": answer({}, status, location=f"{trap}/token")}
+    )
+
+
+LARGE = answer(b" " * (1 << 21))
+BOMB = answer(gzip.compress(b" " * (1 << 24)), content_encoding="gzip")
+
+ASKED: dict[str, tuple[Spoil, str]] = {
     "1 the issuer is another one": (comes_back(True, iss=EVIL), "of another issuer"),
     "2 iss is missing though advertised": (comes_back(True, iss=None), "names no issuer"),
     "3 iss is wrong and not advertised": (comes_back(iss=EVIL), "of another issuer"),
@@ -69,19 +95,39 @@ ROWS: dict[str, tuple[Spoil, str]] = {
         comes_back(iss=EVIL, error="access_denied", error_description="call this number"),
         "of another issuer",
     ),
+    "26 redirect of the code": (moved("/token", 307), "status 307"),
+    "27 redirect of the code by 308": (moved("/token", 308), "status 308"),
+    "28 a private name": (metadata(token_endpoint="https://inside.example/"), "not public"),
+    "33 a large token": (page("/token", LARGE), "the response is larger"),
+    "40 a token of another type": (token(token_type="mac"), "its type is not"),
+    "41 a token with a new line": (token(access_token="a\r\nx: y"), "cannot be sent"),
+}
+"""What the other side does once a person is asked, and what the client says of it."""
+UNASKED: dict[str, tuple[Spoil, str]] = {
     "7 the metadata names another issuer": (metadata(issuer=EVIL), "of another issuer"),
     "9 no methods of PKCE": (metadata(code_challenge_methods_supported=None), "support PKCE"),
     "10 plain alone": (metadata(code_challenge_methods_supported=["plain"]), "support PKCE"),
     "19 another resource": (resource(resource=f"{EVIL}/mcp"), "another resource"),
     "20 no resource": (resource(resource=None), "resource is wrong"),
-    "40 a token of another type": (token(token_type="mac"), "its type is not"),
-    "41 a token with a new line": (token(access_token="a\r\nx: y"), "cannot be sent"),
-    **{
-        row: (lambda at, trap, person, spoil=spoil: spoil(at, trap), why)  # type: ignore[misc]
-        for row, (spoil, why) in of_one.ROWS.items()
-    },
+    "22 a file": (metadata(token_endpoint="file:///etc/passwd"), "not a plain"),
+    "22 gopher": (metadata(registration_endpoint="gopher://id.example/"), "not a plain"),
+    "24 a private address": (metadata(token_endpoint="https://10.0.0.1/token"), "not a public"),
+    "24 the cloud": (metadata(registration_endpoint="https://169.254.169.254/"), "not a public"),
+    "24 a decimal address": (metadata(token_endpoint="https://2130706433/token"), "no valid IP"),
+    "25 redirect of the resource": (moved(PRM, 302), "status is 302"),
+    "25 redirect of the metadata": (moved(METADATA, 301), "status is 301"),
+    "25 redirect of the registration": (moved("/register", 307), "status 307"),
+    "30 javascript": (metadata(authorization_endpoint="javascript:alert(1)"), "not a plain"),
+    "31 a shell": (metadata(authorization_endpoint="BASE/$(id)"), "a shell reads"),
+    "31 a quote": (metadata(authorization_endpoint='BASE/"'), "not a plain"),
+    "31 an option": (metadata(authorization_endpoint="--new-window=BASE"), "not a plain"),
+    "33 a large resource": (page(PRM, LARGE), "the response is larger"),
+    "33 large metadata": (page(METADATA, LARGE), "the response is larger"),
+    "33 a large registration": (page("/register", LARGE), "the response is larger"),
+    "33 a bomb": (page(METADATA, BOMB), "compressed"),
 }
-"""What the other side does, and what the client says of it."""
+"""What it does before."""
+ROWS = ASKED | UNASKED
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -99,7 +145,8 @@ async def test_a_client_does_not_connect(row: str, monkeypatch: pytest.MonkeyPat
         assert "call this" not in str(caught.value)
         assert (await store.load(key_of(at.server))).record is None
         assert trap.connections == 0
-        if int(row.split()[0]) <= 20:  # before there is a token
+        assert bool(at.world.opened) is (row in ASKED)
+        if row in UNASKED or int(row.split()[0]) <= 20:  # before there is a token
             assert at.count("/token") == 0
         requests = [each for each in at.site.asked if each.target == "/mcp"]
         assert {each.header("authorization") for each in requests} == {None}

@@ -15,7 +15,6 @@ import pytest
 from msgspec import structs
 
 from mcpcore import HttpSettings, MemoryStore, Server, ServeSettings, SsePaths, make_key
-from mcpcore.auth.proofs import thumbprint
 from mcpcore.auth.tokens import TokenFault
 from mcpcore_transports.serve.asgi import AsgiApp, asgi_app
 from mcpcore_transports.serve.endpoint import HttpEndpoint, http_request
@@ -91,7 +90,7 @@ ROWS: dict[str, tuple[Callable[[Desk], str], TokenFault]] = {
     ),
     "45 an API key": (lambda desk: make_key(bytes(40))[1], TokenFault.TYPE),
     "46 a bound token without a proof": (
-        lambda desk: desk.token(cnf={"jkt": thumbprint(signer().jwk)}),
+        lambda desk: desk.bound(),
         TokenFault.BINDING,
     ),
     "49 a token of another certificate": (

@@ -26,7 +26,6 @@ from mcpcore import (
 from mcpcore.auth.api_keys import ApiKey, digest_of, make_key
 from mcpcore.auth.challenges import find_challenge, parse_challenges
 from mcpcore.auth.grants import ClientIdentity
-from mcpcore.auth.proofs import thumbprint
 from mcpcore.auth.resource_server import Dpop, Issuer, principal_name
 from mcpcore.http.settings import HttpSettings, SsePaths
 from mcpcore.spec.errors import FORBIDDEN, Forbidden
@@ -38,8 +37,6 @@ from mcpcore_transports.running.middleware import CallNext
 from mcpcore_transports.serve.endpoint import HttpEndpoint, http_request
 from mcpcore_transports.server.middleware import Answer
 from mcpcore_transports.server.settings import RuntimeSettings
-from tests.auth.desk import proof
-from tests.auth.signing import signer
 from tests.clock import patience
 from tests.transports.auth.auth_desk import (
     METADATA,
@@ -55,8 +52,10 @@ from tests.transports.auth.auth_desk import (
     notes,
     open_session,
     protected,
+    proven,
 )
 from tests.transports.http_fixture import Client, Response, http
+from tests.transports.serve.test_asgi import Call
 from tests.warm import PYTHON
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
@@ -346,14 +345,6 @@ async def test_changes_of_what_is_hidden_or_forbidden_are_not_told(era: str) -> 
         assert told == ["notes://none", "notes://open"]
 
 
-async def test_every_list_shows_what_needs_scopes() -> None:
-    async with protected() as desk:
-        listed = await desk.call(modern("tools/list", {}, desk.token()))
-        assert {tool["name"] for tool in listed.json["result"]["tools"]} == {
-            *("who", "erase", "govern", "toil"),
-        }
-
-
 async def test_opaque_tokens_are_asked_about_once() -> None:
     robot = ClientIdentity(client_id="robot", client_secret="secret")
     async with issuer() as first:
@@ -485,26 +476,10 @@ async def test_the_metadata_and_the_guard_work_in_asgi_and_the_plain_function() 
         await endpoint.aclose()
 
         app = asgi_app(notes(), settings=settings)
-        sent: list[dict[str, Any]] = []
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": b"", "more_body": False}
-
-        async def send(message: Any) -> None:
-            sent.append(dict(message))
-
-        scope = {
-            "type": "http",
-            "http_version": "1.1",
-            "method": "GET",
-            "path": METADATA,
-            "headers": [],
-            "client": ("127.0.0.1", 1),
-        }
-        with patience():
-            await app(scope, receive, send)
-        assert sent[0]["status"] == 200
-        assert json.loads(sent[1]["body"])["resource"] == RESOURCE
+        asked = http(method="GET", target=METADATA, headers={"Host": None})
+        answer = await Call(app, asked).run()
+        assert answer.status == 200
+        assert json.loads(answer.body)["resource"] == RESOURCE
         await app.aclose()
 
 
@@ -748,17 +723,14 @@ async def open_sse(stream: Client, headers: Mapping[str, str | None]) -> tuple[s
 
 
 async def test_http_sse_takes_proofs_for_both_of_its_endpoints() -> None:
-    key = signer()
     origin = "http://localhost:8000"
     async with protected(binding="sse", resource=f"{origin}/sse", dpop=Dpop.REQUIRED) as desk:
-        token = desk.token(aud=f"{origin}/sse", cnf={"jkt": thumbprint(key.jwk)})
+        token = desk.bound(aud=f"{origin}/sse")
 
-        def proven(jti: str, method: str, path: str) -> dict[str, str | None]:
-            htu = f"{origin}{path}"
-            made = proof(token, key, jti=jti, htm=method, htu=htu, iat=time.time())
-            return {"Authorization": f"DPoP {token}", "DPoP": made}
+        def shown(jti: str, method: str, path: str) -> dict[str, str | None]:
+            return proven(token, jti=jti, htm=method, htu=f"{origin}{path}")
 
-        place, _ = await open_sse(await desk.connect(), proven("1", "GET", "/sse"))
+        place, _ = await open_sse(await desk.connect(), shown("1", "GET", "/sse"))
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}).encode()
         for jti, method, path, status in (
             ("2", "POST", "/messages", 202),
@@ -766,7 +738,7 @@ async def test_http_sse_takes_proofs_for_both_of_its_endpoints() -> None:
             ("3", "GET", "/messages", 401),
             ("4", "POST", "/other", 401),
         ):
-            sent = http(body, target=place, headers=proven(jti, method, path))
+            sent = http(body, target=place, headers=shown(jti, method, path))
             assert (await desk.call(sent)).status == status, jti
 
 
