@@ -223,8 +223,8 @@ def bearer(token: str | None) -> dict[str, str | None]:
 
 def proven(token: str, **claims: Any) -> dict[str, str | None]:
     """Headers with a bound token and a proof, by default for a POST to the server now."""
-    made = proof(token, **{"iat": time.time(), "htu": RESOURCE} | claims)
-    return {"Authorization": f"DPoP {token}", "DPoP": made}
+    changed: dict[str, Any] = {"iat": time.time(), "htu": RESOURCE, **claims}
+    return {"Authorization": f"DPoP {token}", "DPoP": proof(token, **changed)}
 
 
 async def judged(guard: Any, headers: Mapping[str, str | None], **request: Any) -> Any:
