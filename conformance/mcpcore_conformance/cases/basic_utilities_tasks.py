@@ -373,7 +373,7 @@ async def undeclared(talk: ServerTalk) -> None:
         check(not made, f"{method}, which is not declared, became a task")
 
 
-@case.should("capability-negotiation", "No task metadata.", needs=("found:question",))
+@case.should("capability-negotiation", "No task metadata.")
 async def asks_plainly(talk: ServerTalk) -> None:
     """A client that declares no tasks is not asked for one."""
     for each in await askers(talk, "question", "test_sampling"):
