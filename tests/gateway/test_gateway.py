@@ -514,6 +514,7 @@ async def test_icons_of_a_server_that_clients_have_to_refuse_are_left_out(revisi
     ready = Ready(row, info, ServerCapabilities())
     route.relay.from_server(link, ready, now=0.0, wall=0.0)
     assert route.config(settings).info.icons == icons[1:]
+    assert route.config(settings).has_tool == route.relay.lists.has_mirrored
 
 
 @pytest.mark.parametrize("client", ERAS)
