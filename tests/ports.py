@@ -1,20 +1,23 @@
 """Ports for programs that have to be told which one they listen on."""
 
-import random
 import socket
+import sys
+
+_held: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on, and that no other socket is given by chance.
+    """A port of loopback that nobody listens on.
 
-    Systems give ports above 32767 to those who ask for any: what is free there may be taken before
-    the program listens.
+    On Linux it is held until this process ends, by a socket that is bound and does not listen: no
+    other socket is given it by chance, and a program that sets ``SO_REUSEADDR`` can listen on it.
     """
-    while True:
-        port = random.SystemRandom().randrange(10_000, 32_768)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
+    holder = socket.socket()
+    holder.bind(("127.0.0.1", 0))
+    port: int = holder.getsockname()[1]
+    if sys.platform == "linux":
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _held.append(holder)
+    else:
+        holder.close()
+    return port
