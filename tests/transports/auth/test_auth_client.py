@@ -327,6 +327,21 @@ async def test_closing_ends_a_sign_in() -> None:
     assert len(person.asked) == 2
 
 
+async def test_a_stream_that_broke_asks_a_person_once(clock: Clock) -> None:
+    person = Person()
+    pace = HttpClientSettings(retry_delay=0.001, max_retry_delay=0.002)
+    settings = settings_of(person, http=pace)
+    async with stage(notes()) as on, signed_in(on, settings=settings) as client:
+        on.life = 5.0
+        async with client.listen(tools=True) as changes:
+            on.expire()
+            on.authority.forgetful = person.away = True
+            await clock.skip(6)
+            with pytest.raises(CallUnauthorized, match="nobody is there"):
+                await anext(changes)
+    assert len(person.asked) == 2
+
+
 @pytest.mark.parametrize("binding", ["ws", "sse"])
 async def test_a_connection_comes_back_each_time_that_a_short_token_is_over(
     binding: str, clock: Clock

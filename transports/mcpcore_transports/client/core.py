@@ -445,6 +445,7 @@ class ClientCore:
         if authorizer is None:
             raise error
         from mcpcore.auth.authorization import Refused, Remedy  # late: few authorize
+        from mcpcore.auth.endpoints import Unreachable
         from mcpcore.auth.scopes import challenge_in
 
         challenge, link = challenge_in(error.error), self.reconnector
@@ -464,7 +465,8 @@ class ClientCore:
             if authorizer.remedy(refused) is Remedy.AUTHORIZE:
                 await authorizer.refused(refused)
         except errors.AuthorizationError as failure:
-            fault = events.Fault(events.FaultKind.AUTHORIZATION, 403)
+            passing = isinstance(failure, Unreachable)
+            fault = events.Fault(events.FaultKind.AUTHORIZATION, 403, passing=passing)
             raise failed(error.method, f"{error}; {failure}", fault) from error
         if isinstance(link, ReconnectingLink) and not await link.replace(machine):
             raise error

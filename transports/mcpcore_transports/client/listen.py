@@ -17,6 +17,7 @@ from mcpcore.engine.events import ErrorReceived, RequestEnded, ResultReceived
 from mcpcore.engine.reconnection import grown
 from mcpcore.errors import (
     CallFailed,
+    CallUnauthorized,
     ConnectionClosed,
     InvalidResponse,
     LocalProtocolError,
@@ -339,6 +340,8 @@ def _passes(error: Exception) -> bool:
     if isinstance(error, PeerError):
         row = ERRORS.get(error.code)
         return row is not None and row.retryable
+    if isinstance(error, CallUnauthorized):  # a person who said no is not asked again
+        return error.fault is not None and error.fault.passing
     return isinstance(error, CallFailed) and not isinstance(error, InvalidResponse)
 
 
