@@ -350,7 +350,7 @@ class Negotiator(Struct, weakref=False, eq=False):
         # During a handshake the end of the probe means no more than its silence.
         handshaking = state.lifecycle is SessionState.OPENING
         if request.purpose is Purpose.PROBE and (legacy or handshaking):
-            self._follow(self._silence(request), now)
+            self._follow(self._silence(request), now, tries=request.tries)
         elif legacy:
             self._handshake_failed(request, message, now, fault=fault)
         else:
@@ -464,11 +464,11 @@ class Negotiator(Struct, weakref=False, eq=False):
                 raise msgspec.ValidationError(f"unknown resultType {found.result_type!r}")
         except msgspec.MsgspecError as error:
             state.violation(MAIN, INVALID_REQUEST, f"server/discover: {error}")
-            self._follow(self._silence(request), now)
+            self._follow(self._silence(request), now, tries=request.tries)
             return
         opening = _choose(state.config, found.supported_versions, None)
         if opening.verdict is not NegotiationVerdict.MODERN or opening.revision is None:
-            self._follow(opening, now)
+            self._follow(opening, now, tries=request.tries)
         elif state.lifecycle is SessionState.OPENING and not state.mirrors:
             # A server of both eras may bind its connection to that of the handshake; over HTTP
             # each request stands alone.
