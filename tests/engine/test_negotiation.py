@@ -501,6 +501,30 @@ def test_a_server_that_refuses_the_handshake_for_a_discovery_that_never_comes() 
     assert "refused initialize: only modern" in failed.message
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"result": 7},
+        {"result": {}},
+        {"result": {**DISCOVERED, "resultType": "input_required"}},
+        {"result": {**DISCOVERED, "supportedVersions": LEGACY_NAMES[-1:]}},
+    ],
+    ids=["unreadable", "no discovery", "incomplete", "legacy only"],
+)
+def test_a_server_that_sends_from_the_probe_to_the_handshake_and_back(reply: Any) -> None:
+    peer, request = started()
+    asked = []
+    while request is not None and len(asked) < 9:
+        asked.append(request["method"])
+        if request["method"] == "initialize":
+            feed(peer, error(request["id"], -32022, data=MODERN_ONLY))
+        else:
+            feed(peer, {"jsonrpc": "2.0", "id": request["id"], **reply})
+        request = next(iter(sent(peer)), None)
+    assert asked == ["server/discover", "initialize"] * 2
+    assert (peer.state, peer.pending) == (SessionState.CLOSED, 0)
+
+
 @pytest.mark.parametrize("broken", [{"result": 7}, {"error": 7}, {"result": {}, "error": {}}])
 def test_an_answer_to_the_probe_that_cannot_be_read_means_legacy(broken: Any) -> None:
     peer, request = started()
