@@ -14,6 +14,7 @@ from mcpcore.auth.grants import ID_TOKEN, ClientIdentity, SigningKey
 from mcpcore.auth.proofs import thumbprint
 from mcpcore.auth.urls import parse_url
 from mcpcore.errors import UrlRefused
+from mcpcore.spec.bounds import check_kinds
 
 
 class CodeGrant(Struct, frozen=True, kw_only=True):
@@ -30,6 +31,7 @@ class CodeGrant(Struct, frozen=True, kw_only=True):
     is then the gateway's."""
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         url = parse_url(self.redirect_uri, "the redirect URI")
         if not url.loopback and url.scheme != "https":
             raise UrlRefused("the redirect URI", "it is neither on loopback nor https")
@@ -142,6 +144,7 @@ class AuthorizationSettings(Struct, frozen=True, kw_only=True):
     """Most time before its end at which a token is refreshed; a tenth of its life at most."""
 
     def __post_init__(self) -> None:
+        check_kinds(self)  # "false" is true, and would allow what it is to forbid
         format_scopes(self.scopes | (self.ceiling or frozenset()))
         if self.client is not None and self.client.assertion_audience and self.issuer is None:
             raise ValueError("an assertion_audience needs the issuer that it belongs to")
