@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from mcpcore.auth.grants import base64url
+from mcpcore.spec.bounds import check_names
 
 PREFIX = "mck"
 _BEGIN = f"{PREFIX}_"
@@ -47,6 +48,7 @@ class ApiKey(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
             raise ValueError("the principal of an API key has a printable name")
         if self.expires_at is not None and not self.expires_at < _YEAR_10000:
             raise ValueError("an API key ends so many seconds after 1970, no milliseconds")
+        check_names(self.scopes, self.roles)
 
 
 def make_key(random: bytes) -> tuple[str, str]:

@@ -47,24 +47,27 @@ def revocation_key(token: str) -> bytes:
     return token_key(token.rpartition(".")[0] if token.count(".") == 2 else token)
 
 
-def read_introspection(body: bytes, rules: ClaimRules, *, wall: float, lasts: float) -> Grant:
+def read_introspection(
+    body: bytes, rules: ClaimRules, *, wall: float, lasts: float, bound: bool = False
+) -> Grant:
     """Return what a token grants by the answer of the endpoint.
 
-    ``lasts``: seconds for which an answer without ``exp`` holds.  Raises TokenRefused for a token
-    that is not active, that is no access token, or whose claims do not hold; DocumentRefused for
-    an answer that cannot be read.
+    ``lasts``: seconds for which an answer without ``exp`` holds.  ``bound``: True for a token that
+    says itself that it is bound: an answer that names no binding would let any holder in.  Raises
+    TokenRefused for a token that is not active, that is no access token, or whose claims do not
+    hold; DocumentRefused for an answer that cannot be read.
     """
     answer = read_object(body, "the answer of the introspection endpoint")
     if answer.get("active") is not True:
         raise TokenRefused(TokenFault.REVOKED)
     kind = answer.get("token_type", "Bearer")
-    bound = _TYPES.get(kind.lower()) if isinstance(kind, str) else None
-    if bound is None:
+    by_key = _TYPES.get(kind.lower()) if isinstance(kind, str) else None
+    if by_key is None:
         raise TokenRefused(TokenFault.TYPE)
     # Both are optional here (RFC 7662 section 2.2).
     claims = {"iss": rules.issuer, "exp": wall + lasts, **answer}
     grant = judge_claims(claims, rules, wall=wall, explicit=True)
-    if bound and grant.thumbprint is None:
+    if (by_key and grant.thumbprint is None) or (bound and not grant.bound):
         raise TokenRefused(TokenFault.BINDING)
     return grant
 

@@ -235,6 +235,8 @@ class NeedIntrospection(Struct, frozen=True):
 
     issuer: Issuer
     key: bytes
+    bound: bool = False
+    """True for a token that is bound to a key or a certificate, which the answer has to name."""
 
 
 class NeedUse(Struct, frozen=True):
@@ -522,9 +524,9 @@ class ResourceGuard:
         if issuer is None:
             raise TokenRefused(TokenFault.ISSUER)
         if _is_asked(issuer, token):
-            # The answer need not tell the kind of the token, which its issuer knows.
+            # The answer need not tell the kind of the token, or its binding; its issuer knows.
             judge_kind(jws.claims, explicit=judge_type(jws, self.claim_rules[issuer.issuer]))
-            return NeedIntrospection(issuer, key)
+            return NeedIntrospection(issuer, key, bound="cnf" in jws.claims)
         grant = self._verified(jws, issuer, now, wall)
         if isinstance(grant, Grant):
             self.tokens.end(key, grant, now=now, wall=wall)
@@ -566,7 +568,7 @@ class ResourceGuard:
         judgement: Grant | TokenFault | None = None
         try:
             rules, lasts = self.claim_rules[need.issuer.issuer], self.rules.verified_for
-            judgement = read_introspection(body, rules, wall=wall, lasts=lasts)
+            judgement = read_introspection(body, rules, wall=wall, lasts=lasts, bound=need.bound)
         except TokenRefused as refused:
             judgement = refused.fault
         finally:
@@ -613,7 +615,7 @@ class ResourceGuard:
         until, known = self.tokens.last(key) or (now, grant)
         if not isinstance(known, Grant) or not known.has_rights_of(grant):
             return False
-        return now < until or NeedIntrospection(issuer, key)
+        return now < until or NeedIntrospection(issuer, key, bound=grant.bound)
 
     def _bound(
         self,

@@ -14,6 +14,7 @@ from mcpcore.auth.grants import ID_TOKEN, ClientIdentity, SigningKey
 from mcpcore.auth.proofs import thumbprint
 from mcpcore.auth.urls import parse_url
 from mcpcore.errors import UrlRefused
+from mcpcore.spec.bounds import check_kinds, check_numbers
 
 
 class CodeGrant(Struct, frozen=True, kw_only=True):
@@ -30,6 +31,7 @@ class CodeGrant(Struct, frozen=True, kw_only=True):
     is then the gateway's."""
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         url = parse_url(self.redirect_uri, "the redirect URI")
         if not url.loopback and url.scheme != "https":
             raise UrlRefused("the redirect URI", "it is neither on loopback nor https")
@@ -86,7 +88,8 @@ class AuthorizationSettings(Struct, frozen=True, kw_only=True):
     """Settings of the authorization of a client; times in seconds.
 
     Raises UrlRefused for a ``metadata_url`` that cannot be a client id, ValueError for scopes that
-    cannot be sent, and for assertions that any issuer could pass on to their audience.
+    cannot be sent, for a number out of range, for what is neither True nor False, and for
+    assertions that any issuer could pass on to their audience.
     """
 
     grant: AnyGrant = CodeGrant()
@@ -142,6 +145,9 @@ class AuthorizationSettings(Struct, frozen=True, kw_only=True):
     """Most time before its end at which a token is refreshed; a tenth of its life at most."""
 
     def __post_init__(self) -> None:
+        check_kinds(self)  # "false" is true, and would allow what it is to forbid
+        # Within no time at all nothing would be counted, and sign-ins have no end.
+        check_numbers(self, "early", "max_flows", "max_sign_ins", "max_operations")
         format_scopes(self.scopes | (self.ceiling or frozenset()))
         if self.client is not None and self.client.assertion_audience and self.issuer is None:
             raise ValueError("an assertion_audience needs the issuer that it belongs to")

@@ -195,6 +195,11 @@ class Grant(Struct, frozen=True, kw_only=True, gc=False):
     jwk: Mapping[str, Any] | None = None
     """That key itself."""
 
+    @property
+    def bound(self) -> bool:
+        """True if the token is bound to a key or a certificate."""
+        return self.thumbprint is not None or self.certificate is not None
+
     def has_rights_of(self, other: "Grant") -> bool:
         """Return True if it is of the same subject, and grants all that another one does."""
         return (

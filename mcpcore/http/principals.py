@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from mcpcore.spec.bounds import check_names
 from mcpcore.spec.refusals import UNAUTHENTICATED
 
 if TYPE_CHECKING:  # late: stdio has no HTTP requests
@@ -84,10 +85,7 @@ class Principal(str):
         """
         if not name or not name.isprintable():
             raise ValueError("a principal has a printable name")
-        for given in (scopes, roles):  # of {"write": False} the key would be granted
-            if isinstance(given, str | Mapping):
-                what = "string" if isinstance(given, str) else "mapping"
-                raise TypeError(f"scopes and roles are collections of strings, not a {what}")
+        check_names(scopes, roles)
         end: object = until
         if end is not None and (not isinstance(end, int | float) or math.isnan(end)):
             raise TypeError(f"until is a time by the clock of the driver, not {until!r}")

@@ -1,5 +1,6 @@
 """Checks of settings: of their numbers, and of what type checkers find and programs may not."""
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Literal, get_args, get_origin
 
@@ -25,6 +26,18 @@ def check_numbers(settings: Struct, *may_be_zero: str) -> None:
             raise ValueError(f"{name} must be {'at least 1' if whole else 'above 0'}, not {value}")
 
 
+def check_names(*given: object) -> None:
+    """Refuse a string or a mapping for several scopes or roles.
+
+    The characters of the one, or the keys of the other, even that of ``{"write": False}``, would be
+    taken for these.  Raises TypeError.
+    """
+    for each in given:
+        if isinstance(each, str | Mapping):
+            what = "string" if isinstance(each, str) else "mapping"
+            raise TypeError(f"scopes and roles are collections of strings, not a {what}")
+
+
 def check_kinds(settings: Struct) -> None:
     """Refuse a string for several strings, and what is none of the members or literals there are.
 
@@ -34,8 +47,10 @@ def check_kinds(settings: Struct) -> None:
     kinds: dict[str, Any] = type(settings).__annotations__
     for name, kind in kinds.items():
         value = getattr(settings, name)
-        if isinstance(value, str) and any(get_origin(x) is tuple for x in (kind, *get_args(kind))):
-            raise ValueError(f"{name} must be a tuple of strings, not the string {value!r}")
+        several = {get_origin(each) for each in (kind, *get_args(kind))} & {tuple, frozenset}
+        if isinstance(value, str) and several:
+            what = several.pop().__name__
+            raise ValueError(f"{name} must be a {what} of strings, not the string {value!r}")
         if isinstance(kind, type) and issubclass(kind, Enum):
             if not isinstance(value, kind):
                 raise ValueError(f"{name} must be a {kind.__name__}, not {value!r}")

@@ -691,6 +691,11 @@ def _() -> None:
     assert isinstance(Desk(dpop=Dpop.ALLOWED).ask(f"dPoP {bound()}", proof=proof(bound())), Denied)
     token = bound()
     assert isinstance(Desk(dpop=Dpop.ALLOWED).ask(f"dpop {token}", proof=proof(token)), Grant)
+    for told, scheme in (({}, "Bearer"), ({}, "DPoP"), (BOUND, "Bearer")):  # by who is asked
+        desk = Desk(OPAQUE, dpop=Dpop.ALLOWED)
+        desk.answers[token] = json.dumps({"active": True, **claims(**told)}).encode()
+        refused(desk.ask(f"{scheme} {token}", proof=proof(token)), TokenFault.BINDING)
+    assert isinstance(desk.ask(f"DPoP {token}", proof=proof(token)), Grant)
 
 
 @attack(46, "a proof for another path of the server", "401; for the one of the request it is good")

@@ -20,13 +20,20 @@ from mcpcore import (
     RuntimeSettings,
     ServeSettings,
     TaskOptions,
+    TraceSettings,
     TrustSettings,
     WebSocketSettings,
 )
+from mcpcore.auth.api_keys import ApiKey
 from mcpcore.auth.resource_server import Issuer
+from mcpcore.auth.settings import AuthorizationSettings, CodeGrant
 from mcpcore.http.settings import HttpClientSettings, HttpSettings, SsePaths, SseUse
 from mcpcore.http.storing import StoreBinding
 from mcpcore.service.task_settings import TaskSettings
+from mcpcore_transports.auth.resource_server import ResourceServer
+from mcpcore_transports.auth.schemes import ApiKeyScheme, CertificateRecord, CertificateScheme
+from mcpcore_transports.gateway.settings import SignInSettings
+from mcpcore_transports.stream.settings import SocketSettings
 from tests.engine.bench import server_config
 
 KIB = 1024
@@ -183,6 +190,14 @@ def test_settings_that_are_in_use_cannot_be_changed(settings: Any) -> None:
 
 
 CONFIG = partial(msgspec.structs.replace, server_config())
+ISSUER = partial(Issuer, issuer="https://id.example")
+KEY = partial(ApiKey, id="a", digest="0" * 64, principal="ann")
+SIGN_IN = partial(SignInSettings, url="https://gate.example/mcp")
+SCHEMES = (
+    partial(ResourceServer, "https://notes.example/mcp", [ISSUER()]),
+    partial(ApiKeyScheme, ()),
+    partial(CertificateScheme, {}),
+)
 
 
 def _page(head: Any) -> Any:
@@ -268,6 +283,32 @@ def test_tasks_without_end_or_questions() -> None:
         (RuntimeSettings, {"limiter_failure": "admits"}, "limiter_failure must be one of"),
         (RuntimeSettings, {"reveal_errors": "false"}, "reveal_errors must be True or False, not"),
         (Issuer, {"issuer": "https://id.example", "private": "no"}, "private must be True or"),
+        (ISSUER, {"audiences": "https://a.example"}, "audiences must be a frozenset of strings"),
+        (ISSUER, {"algorithms": "ES256"}, "algorithms must be a frozenset of strings, not"),
+        (AuthorizationSettings, {"private": "false"}, "private must be True or False, not"),
+        (AuthorizationSettings, {"fallbacks": "no"}, "fallbacks must be True or False, not"),
+        (AuthorizationSettings, {"foreign_metadata": 0}, "foreign_metadata must be True or"),
+        (AuthorizationSettings, {"flows_period": 0}, "flows_period must be above 0, not 0"),
+        (AuthorizationSettings, {"flows_period": math.nan}, "flows_period must be above 0"),
+        (AuthorizationSettings, {"user_timeout": -1}, "user_timeout must be above 0, not -1"),
+        (AuthorizationSettings, {"max_flows": -1}, "max_flows must be at least 0, not -1"),
+        (AuthorizationSettings, {"scopes": "read"}, "scopes must be a frozenset of strings"),
+        (AuthorizationSettings, {"ceiling": ""}, "ceiling must be a frozenset of strings"),
+        (CodeGrant, {"personal": "false"}, "personal must be True or False, not 'false'"),
+        (SIGN_IN, {"private": "false"}, "private must be True or False, not 'false'"),
+        (SIGN_IN, {"scopes": "openid"}, "scopes must be a tuple of strings, not"),
+        (SocketSettings, {"insecure": "false"}, "insecure must be True or False, not 'false'"),
+        (TraceSettings, {"secrets": "false"}, "secrets must be True or False, not 'false'"),
+        (KEY, {"scopes": "read"}, "collections of strings, not a string"),
+        (KEY, {"roles": "admin"}, "collections of strings, not a string"),
+        (CertificateRecord, {"principal": "ann", "scopes": "read"}, "strings, not a string"),
+        (CertificateRecord, {"principal": "ann", "roles": "admin"}, "strings, not a string"),
+        *(
+            (scheme, given, "collections of strings, not a string")
+            for scheme in SCHEMES
+            for given in ({"required": "read"}, {"scope_tree": {"write": "read"}})
+        ),
+        (SCHEMES[0], {"required": {"read": False}}, "collections of strings, not a mapping"),
         (RateLimits, {"rates": {"tools": Rate(1)}}, "a rate is for an Activity, not 'tools'"),
         (Principal, {"name": "ann", "scopes": "read"}, "collections of strings, not a string"),
         (Principal, {"name": "ann", "roles": "admin"}, "collections of strings, not a string"),

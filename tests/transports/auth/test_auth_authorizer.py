@@ -1,5 +1,6 @@
 """Authorization as a whole, over real sockets: one flow for many tasks and processes."""
 
+import asyncio
 import logging
 import os
 import signal
@@ -344,6 +345,34 @@ def test_a_fork_has_random_texts_of_its_own(tmp_path: Path) -> None:
         timeout=PATIENCE
     )
     assert len({*said.split()}) == 2
+
+
+class Hanging(MemoryTokens):
+    """A store that never answers."""
+
+    async def load(self, key: str) -> Stored:
+        await anyio.sleep_forever()
+        raise AssertionError(key)
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .*_carry_out. was never awaited")
+@pytest.mark.parametrize("rounds", range(1, 7))
+def test_a_program_that_ends_as_a_flow_begins_is_not_held_up(rounds: int) -> None:
+    async def left() -> int:
+        """Number of tasks that a cancellation of all, as of `asyncio.run`, does not end."""
+        one = Authorizer("https://mcp.example/mcp", store=Hanging())
+        task = asyncio.create_task(one.refused(UNAUTHORIZED))
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for each in tasks:
+            each.cancel()
+        await asyncio.wait(tasks, timeout=0.2)
+        found = sum(not each.done() for each in tasks)
+        task.cancel()  # again: else it would hold up this test as well
+        return found
+
+    assert asyncio.run(left()) == 0
 
 
 PLACES = ["/.well-known/oauth-protected-resource/mcp", "/register", "/token", "person", "lock"]

@@ -327,20 +327,19 @@ class Authorizer:
         over, flow = anyio.Event(), anyio.CancelScope(shield=True)
         self._refusal = refused is not None
         interrupt: KeyboardInterrupt | None = None
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._carry_out, flow, over, refused)
-            try:
-                await over.wait()
-            except (anyio.get_cancelled_exc_class(), KeyboardInterrupt) as error:
-                self._left = flow
-                self._end_unwanted()
-                with anyio.CancelScope(shield=True):
+        try:
+            async with anyio.create_task_group() as tasks:  # it waits for the flow in any case
+                tasks.start_soon(self._carry_out, flow, over, refused)
+                try:
                     await over.wait()
-                if not isinstance(error, KeyboardInterrupt):  # of trio; a group would wrap it
-                    raise
-                interrupt = error
-            finally:
-                self._left = None
+                except (anyio.get_cancelled_exc_class(), KeyboardInterrupt) as error:
+                    self._left = flow
+                    self._end_unwanted()
+                    if not isinstance(error, KeyboardInterrupt):  # of trio; a group would wrap it
+                        raise
+                    interrupt = error
+        finally:
+            self._left = None
         if interrupt is not None:
             raise interrupt
         return True

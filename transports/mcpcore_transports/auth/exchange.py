@@ -92,7 +92,10 @@ class UpstreamTokens:
                 del self._kept[name]
 
     async def headers(self, subject: Subject | None = None) -> dict[str, str]:
-        """Return the headers of a request with the token; a function for ``headers=``."""
+        """Return the headers of a request with the token.
+
+        A connection with this server's own token takes ``auth=tokens.token``.
+        """
         token = await self.token(subject)
         return {"Authorization": f"Bearer {token.reveal()}"}
 

@@ -50,6 +50,7 @@ from mcpcore.errors import (
 )
 from mcpcore.http.messages import HttpRequest
 from mcpcore.http.principals import Principal, Refusal, Verdict, address_of, quota_key
+from mcpcore.spec.bounds import check_names
 from mcpcore.spec.refusals import AUTHENTICATION_FAILED, NOT_JUDGED
 from mcpcore_transports.auth.fetching import Fetcher
 from mcpcore_transports.auth.schemes import Audit, Records, authorization_of, has_key
@@ -105,7 +106,8 @@ class ResourceServer:
     ``replays``: memory of used DPoP proofs: a window of this process, by default one of its own, or
     a store that workers share and that stays when they are started anew.
 
-    Raises ValueError for invalid settings, ExtraMissingError without the extra ``auth``.
+    Raises ValueError for invalid settings, TypeError for a string in place of several scopes, and
+    ExtraMissingError without the extra ``auth``.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class ResourceServer:
 
         if not 0 <= outlive <= _MAX_OUTLIVING:
             raise ValueError(f"outlive must be 0 to {_MAX_OUTLIVING:.0f} seconds")
+        check_names(required, *(scope_tree or {}).values())
         self._uses = None if isinstance(replays, ReplayWindow) else replays
         tree = {scope: tuple(below) for scope, below in (scope_tree or {}).items()}
         if max_failures is None:

@@ -33,6 +33,7 @@ from mcpcore.http.principals import (
     quota_key,
 )
 from mcpcore.http.proxies import comes_from, read_networks
+from mcpcore.spec.bounds import check_names
 from mcpcore.spec.errors import ERRORS, FORBIDDEN
 from mcpcore.spec.refusals import (
     INSUFFICIENT,
@@ -210,8 +211,9 @@ def _judging_scopes(
 ) -> Callable[[Iterable[str]], frozenset[str] | Denied]:
     """Return a function from scopes to these with all that they imply, or to a refusal.
 
-    Raises ValueError for scopes that cannot be sent.
+    Raises ValueError for scopes that cannot be sent, TypeError for a string in place of several.
     """
+    check_names(required, *(scope_tree or {}).values())
     needed = Requirement(frozenset(required))
     format_scopes(needed.scopes)
     tree = ScopeTree({name: tuple(each) for name, each in (scope_tree or {}).items()})
@@ -342,8 +344,9 @@ class CertificateRecord(Struct, frozen=True, kw_only=True):
     roles: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        # Raises for a name that none can have, and for a string in place of several.
+        Principal(self.principal, scopes=self.scopes, roles=self.roles)
         format_scopes(self.scopes)
-        Principal(self.principal)  # raises for a name that none can have
 
 
 class CertificateScheme:

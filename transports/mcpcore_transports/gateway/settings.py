@@ -31,7 +31,7 @@ from mcpcore.policy.health import HealthSettings
 from mcpcore.policy.retrying import RetrySettings
 from mcpcore.policy.trust import TrustSettings
 from mcpcore.relay.settings import RelaySettings
-from mcpcore.spec.bounds import check_numbers
+from mcpcore.spec.bounds import check_kinds, check_numbers
 from mcpcore.spec.types.base import Implementation
 from mcpcore.wire.redaction import HIDDEN, Discreet
 from mcpcore_transports.client.config import Place, read_section, substitute
@@ -69,6 +69,7 @@ class SignInSettings(Discreet, frozen=True, kw_only=True):
     and sign in again."""
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         check_numbers(self)
 
     def __shown__(self) -> Mapping[str, object]:

@@ -17,6 +17,7 @@ from msgspec import Struct, structs
 from mcpcore.engine.events import Route
 from mcpcore.http.headers import GZIP_LINE, Headers, unpacker
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
+from mcpcore.spec.bounds import check_kinds
 from mcpcore.trace.format import (
     FORMAT,
     RECORD_SIZE,
@@ -56,6 +57,9 @@ class TraceSettings(Struct, frozen=True, kw_only=True):
     """Maximum bytes of a trace; a record of kind ``full`` is then the last."""
     held_size: int = 4 * 1024 * 1024
     """Maximum bytes of an incomplete message that are held in order to classify it."""
+
+    def __post_init__(self) -> None:
+        check_kinds(self)
 
 
 class Trace:
