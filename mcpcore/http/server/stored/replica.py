@@ -444,10 +444,10 @@ class SessionReplica(Session):
         """Value of ``PeerState.changes`` when the record was last made."""
         self.saving = False
         """True while a record is being stored."""
-        self._said = self.parts.state.said = set[str | None]()
+        self._unsaved = self.parts.state.unsaved = set[str | None]()
         """Subscriptions, or None for the log level, that the client has set since a record."""
         self._written: set[str | None] = set()
-        """Changes, as in ``_said``, of the record that is being stored."""
+        """Changes, as in ``_unsaved``, of the record that is being stored."""
         self._held: list[Exchange] = []
         self._repeated: list[Repeated] = []
 
@@ -520,7 +520,7 @@ class SessionReplica(Session):
         """
         if self.base is not None and record.version <= self.base.version:
             return
-        state, ours = self.parts.state, self._said | self._written
+        state, ours = self.parts.state, self._unsaved | self._written
         before = self._of_client
         if None not in ours:
             state.log_level = record.log_level
@@ -606,8 +606,8 @@ class SessionReplica(Session):
 
     def _save(self) -> None:
         record = self.describe()
-        self._written |= self._said
-        self._said.clear()
+        self._written |= self._unsaved
+        self._unsaved.clear()
         self.saving = True
         self._changed = self.parts.state.changes
         self.ask(storing.SessionSave, lambda outcome: self._saved(record, outcome), record=record)
@@ -645,9 +645,9 @@ class SessionReplica(Session):
                 self.queue.again()
 
     def _take_back(self) -> None:
-        state, base, refused = self.parts.state, self.base, self._written | self._said
+        state, base, refused = self.parts.state, self.base, self._written | self._unsaved
         self._written = set()
-        self._said.clear()
+        self._unsaved.clear()
         if base is None:
             return
         before = self._of_client
