@@ -98,7 +98,8 @@ def run(
 @app.command("profile")
 def profile(
     names: Annotated[
-        list[str] | None, typer.Argument(
+        list[str] | None,
+        typer.Argument(
             metavar="[ROW:VARIANT]...", show_default=False, help="Default: those of the report."
         ),
     ] = None,
