@@ -304,7 +304,7 @@ def serve(
     *,
     options: ServeOptions,
 ) -> None:
-    """Serve a service on any number of bindings at once.
+    """Offer a server over HTTP, WebSocket, sockets or standard streams, several at once if asked.
 
     Without a binding it listens on http://127.0.0.1:8000/mcp. Each binding is announced on
     standard error as "listening on URL". SIGINT and SIGTERM (and, with --stdio, the end of the
