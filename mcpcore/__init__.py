@@ -1,10 +1,13 @@
-"""Engine for JSON-RPC and the Model Context Protocol: bytes in, events and bytes out.
+"""Model Context Protocol: the engine, and servers, clients, gateways and relays around it.
 
-Everything that a server, a client or an embedding needs has its name here.  The engine
-(:class:`Peer`, :class:`Config`, ``events``) is imported at once, all else when it is first asked
-for: ``import mcpcore`` loads msgspec, and no event loop or socket.  Types of content and
-capabilities: :mod:`mcpcore.types`; exceptions: :mod:`mcpcore.errors`.  What needs an extra that is
-not installed can be asked for by name only: then the error says what to install.
+The engine does no I/O: bytes go in, events and bytes come out.  It (:class:`Peer`,
+:class:`Config`, ``events``) is imported at once, all else when it is first asked for: ``import
+mcpcore`` loads msgspec, and no event loop or socket.
+
+Types of content and capabilities are in :mod:`mcpcore.types`, all exceptions in
+:mod:`mcpcore.errors`, and the relay without I/O, whose settings are :class:`RelaySettings`, is
+:class:`mcpcore.relay.relay.Relay`.  What needs an extra that is not installed is left out of
+``dir()``; asked for by its name, it raises an ImportError that says what to install.
 """
 
 from importlib import import_module

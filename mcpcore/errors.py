@@ -12,7 +12,7 @@ There are four kinds, which are never mixed up:
   cannot be opened (:class:`LinkError`), a server that cannot start.
 
 :class:`InputNeeded` is no error, but a signal that leaves a handler.  An exception that never
-leaves the room that raises it is defined there.
+leaves the package that raises it is defined there.
 """
 
 from typing import TYPE_CHECKING

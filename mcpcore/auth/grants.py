@@ -71,10 +71,13 @@ class ClientIdentity(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Credentials of a client at one issuer."""
 
     client_id: str
+    """Id of the client at that issuer."""
     client_secret: str | None = None
+    """Secret of the client, which no representation shows; None: it has none."""
     method: ClientAuth | None = None
     """Way in which the client was registered to authenticate itself; None: any that both can."""
     signing: SigningKey | None = None
+    """Private key with which the client authenticates itself; None: it has none."""
     certificate: bool = False
     """True if the client presents a TLS certificate."""
     expires_at: float | None = None

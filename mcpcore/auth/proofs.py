@@ -101,6 +101,7 @@ class ProofRules(Struct, frozen=True, kw_only=True):
     """Expectations of a resource server of a proof."""
 
     algorithms: frozenset[str] = frozenset({"ES256", "EdDSA", "Ed25519"})
+    """Accepted algorithms of its signature."""
     age: float = 300.0
     """Seconds that a proof is valid before and after its ``iat``."""
 

@@ -103,6 +103,7 @@ class Issuer(Struct, frozen=True, kw_only=True):
     """Authorization server whose tokens are accepted."""
 
     issuer: str
+    """Issuer identifier, exactly as its metadata and its tokens have it."""
     jwks_url: str | None = None
     """URL of its keys; None: as its metadata says."""
     introspection_url: str | None = None
@@ -114,6 +115,7 @@ class Issuer(Struct, frozen=True, kw_only=True):
     audiences: frozenset[str] = frozenset()
     """Accepted audiences beside the resource identifier."""
     algorithms: frozenset[str] = ALGORITHMS
+    """Accepted algorithms of the signatures of its tokens; asymmetric ones alone."""
     roles: str | None = None
     """Path of the claim with the roles, such as ``realm_access.roles``, or its name, such as
     ``https://notes.example/roles``."""
@@ -138,19 +140,26 @@ class ResourceRules(Struct, frozen=True, kw_only=True):
     """Resource identifier: the URL of the MCP endpoint as clients know it, without a query and
     without the path segments ``.`` and ``..``."""
     issuers: tuple[Issuer, ...]
+    """Authorization servers whose tokens are accepted."""
     required: frozenset[str] = frozenset()
     """Scopes that every request needs."""
     scope_tree: Mapping[str, Sequence[str]] = {}
+    """Scopes that a scope implies, by that scope: ``{"admin": {"read", "write"}}``."""
     scopes_supported: tuple[str, ...] | None = None
     """Scopes in the metadata; None: those that are required."""
     name: str | None = None
+    """Name of the server in the metadata, for people."""
     documentation: str | None = None
+    """URL of its documentation in the metadata."""
     dpop: Dpop = Dpop.OFF
+    """Tokens that are bound to a key (RFC 9449): OFF, ALLOWED or REQUIRED."""
     certificate_bound: bool = False
     """True to say in the metadata that tokens may be bound to certificates of clients, which takes
     TLS that asks for these; a token that names one is good with it alone in any case."""
     proofs: ProofRules = ProofRules()
+    """Rules for the proofs of DPoP."""
     leeway: float = 60.0
+    """Seconds by which the clock of an issuer may differ, at most 600."""
     verified_for: float = 60.0
     """Most seconds for which a token is not verified, or asked about, again."""
     max_tokens: int = 10_000
@@ -161,6 +170,7 @@ class ResourceRules(Struct, frozen=True, kw_only=True):
     """Maximum of them that came from one address; None: no share, as behind a proxy that
     does not name its clients."""
     keys: KeySetLimits = KeySetLimits()
+    """Limits of the key set of each issuer."""
     wrong_signatures: int = 500
     """Signatures found wrong in a second, of all tokens together and of the proofs of each
     principal, beyond which whatever would need another look gets 429: so a flood of them does not

@@ -44,6 +44,7 @@ class Upstream(Struct, frozen=True, kw_only=True):
     client: ClientIdentity
     """Credentials of this server there."""
     scopes: frozenset[str] = frozenset()
+    """Scopes to ask for; empty: the issuer decides."""
     audience: str | None = None
     """Logical name of the server that is called, where its issuer wants one (RFC 8693)."""
 

@@ -144,7 +144,10 @@ def own_meta(meta: Meta) -> Meta:
 
 
 def checked_meta(meta: Meta) -> dict[str, Any]:
-    """Return the ``_meta`` of a request as a dict, or LocalProtocolError for keys of the engine."""
+    """Return the ``_meta`` of a request as a dict.
+
+    Raises LocalProtocolError for keys that only the engine sets.
+    """
     for key in meta:
         if key in _RESERVED:
             raise errors.LocalProtocolError(f"_meta key {key!r} is set by the engine")

@@ -69,10 +69,12 @@ class Limits(Struct, frozen=True, kw_only=True):
     """
 
     message_size: int = 4 * 1024 * 1024
+    """Maximum bytes of one message, or of one batch."""
     introduction: int = 64 * 1024
     """Maximum bytes of the params of ``initialize`` (identity and capabilities of the client).
     They are kept as long as the conversation lasts."""
     depth: int = 128
+    """Maximum nesting of JSON: brackets open at once in one message, its own included."""
     in_flight: int = 1024
     """Maximum inbound requests in progress per conversation; listen streams are counted apart."""
     pending: int = 1024 * 16
@@ -112,18 +114,25 @@ class Config(Struct, frozen=True, kw_only=True):
     """Settings of one side. ``capabilities`` must be of the type of its role."""
 
     info: base.Implementation
+    """Name and version of this side, as the other side is told."""
     capabilities: ServerCapabilities | ClientCapabilities
+    """Capabilities to declare."""
     instructions: str | None = None
+    """Server: text for models on how to use it."""
     revisions: tuple[Revision, ...] = REVISIONS
     """Revisions to speak; both eras may be restricted to any subset."""
     negotiation: Negotiation = Negotiation.AUTO
+    """Client: way to find the era of its server."""
     assumed: Negotiation = Negotiation.AUTO
     """Client: remembered era of the server (AUTO: none), where ``negotiation`` leaves it open.
 
     LEGACY: no probe, unless the handshake is refused.  MODERN: a probe with the full timeout."""
     limits: Limits = field(default_factory=Limits)
+    """Limits of the conversation."""
     discover_ttl_ms: int = 3_600_000
+    """Server: milliseconds for which clients may keep the result of ``server/discover``."""
     discover_cache_scope: Literal["public", "private"] = "public"
+    """Server: caches that may keep it: ``public`` for shared ones, too."""
     header_params: Mapping[str, HeaderParams] = field(default_factory=dict)
     """Tool name to its mirrored arguments; may be a live mapping that the application changes."""
     has_tool: Callable[[str, str | None], bool] | None = None

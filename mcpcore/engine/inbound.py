@@ -178,8 +178,8 @@ def _discover(state: PeerState, arrival: Inbound) -> None:
 def _set_level(state: PeerState, arrival: Inbound) -> ErrorData | None:
     params = json.decode(arrival.params, type=SetLevelParams)
     state.log_level = params.level
-    if state.said is not None:
-        state.said.add(None)
+    if state.unsaved is not None:
+        state.unsaved.add(None)
     state.changes += 1
     state.emit(events.LogLevelChanged(level=params.level, session=state.session))
     _reply(state, arrival)
@@ -223,8 +223,8 @@ def _set_subscription(state: PeerState, arrival: Inbound, *, active: bool) -> Er
         uris.add(uri)
     else:
         uris.discard(uri)
-    if state.said is not None:
-        state.said.add(uri)
+    if state.unsaved is not None:
+        state.unsaved.add(uri)
     state.changes += 1
     state.emit(events.ResourceSubscribed(uri=uri, active=active, session=state.session))
     _reply(state, arrival)

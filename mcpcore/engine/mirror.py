@@ -112,7 +112,10 @@ def mirror_of(
 
 
 def header_arguments(params: bytes | Raw | Members, wanted: HeaderParams) -> dict[str, str]:
-    """Return the texts of the mirrored arguments; LocalProtocolError if no header can carry one."""
+    """Return the texts of the mirrored arguments.
+
+    Raises LocalProtocolError for an integer that no header can carry.
+    """
     member = members_of(params).get("arguments")
     arguments = {} if member is None else _decode_object(member)
     texts = {}

@@ -214,7 +214,7 @@ class Endpoint:
     Items in ``inbox`` stand behind the part of a Peer, or other machine, that takes them in.
     """
 
-    # No Struct, whose attributes take ten times as long to set.
+    # Not a Struct, whose attributes take ten times as long to set.
     __slots__ = (
         "_profiles",
         "capacity",
@@ -271,7 +271,7 @@ class Endpoint:
         return waiting.union(record.route for record in self.inbound.values())
 
     def answerable(self, key: Key) -> Inbound:
-        """Return the request that the application answers by ``key``; or LocalProtocolError."""
+        """Return the request that is to be answered by ``key``.  Raises LocalProtocolError."""
         record = self.inbound.get(key)
         if record is None:
             raise LocalProtocolError(f"no request with key {key} is in flight")
@@ -352,9 +352,10 @@ class PeerState(Struct, kw_only=True, weakref=False, eq=False):
     """Listen streams of the other side, by key."""
     uris: set[str] = set()
     """URIs of the resources that a legacy client subscribed to."""
-    said: set[str | None] | None = None
-    """URIs that a legacy client just subscribed to or unsubscribed from; None among them for a
-    change of log level.  None instead of a set if the application does not collect these."""
+    unsaved: set[str | None] | None = None
+    """Changes by a legacy client that are in no record of its session yet: URIs of subscriptions
+    that began or ended, and None for the log level.  None in place of a set: there are no records.
+    """
     replaceable: dict[tuple[Key | None, Hashable], Transmit] = {}
     """Queued notifications that a newer one may replace, by key and subject."""
 

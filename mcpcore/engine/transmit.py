@@ -80,7 +80,7 @@ class Outbox:
     that a handler can be told to wait (``queued`` and StreamDrained).
     """
 
-    # No Struct, whose attributes take ten times as long to set.
+    # Not a Struct, whose attributes take ten times as long to set.
     __slots__ = ("frames", "size")
 
     def __init__(self) -> None:

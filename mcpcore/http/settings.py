@@ -146,12 +146,12 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
         elif self.path in (self.sse.stream, self.sse.messages):
             raise ValueError(f"{self.path!r} cannot be of Streamable HTTP and of HTTP+SSE")
         for path in self.health_paths:
-            if path in self.places:
+            if path in self.endpoint_paths:
                 raise ValueError(f"{path!r} cannot be an endpoint and the health check")
         for path in (*self.documents, *self.pages):
-            if path in (*self.places, *self.health_paths):
+            if path in (*self.endpoint_paths, *self.health_paths):
                 raise ValueError(f"{path!r} is taken: by an endpoint or the health check")
-        for path in (*self.places, *self.health_paths, *self.documents, *self.pages):
+        for path in (*self.endpoint_paths, *self.health_paths, *self.documents, *self.pages):
             if not is_path(path):
                 raise ValueError(f"{path!r} is no path that begins with '/'")
 
@@ -162,7 +162,7 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
         return () if base is None else (base, f"{base}/live", f"{base}/ready")
 
     @property
-    def places(self) -> tuple[str, ...]:
+    def endpoint_paths(self) -> tuple[str, ...]:
         """Paths of Streamable HTTP and of HTTP+SSE."""
         streamable = () if self.path is None else (self.path,)
         return streamable if self.sse is None else (*streamable, self.sse.stream, self.sse.messages)

@@ -23,6 +23,7 @@ class BreakerSettings(Struct, frozen=True, kw_only=True):
     rate: float = 0.5
     """Share of failures among the calls of ``window`` that opens it; above 1: none does."""
     window: float = 30.0
+    """Time over which ``rate`` is taken."""
     min_calls: int = 20
     """Minimum calls within ``window`` for ``rate`` to count."""
     open_time: float = 10.0

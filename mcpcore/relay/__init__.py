@@ -1,1 +1,1 @@
-"""A relay between one downstream and any number of upstream servers, without I/O."""
+"""Relay between clients and servers of either era, without I/O: start with ``relay.Relay``."""

@@ -385,7 +385,7 @@ class Conversations:
     def missed(self, link: UpstreamLink) -> None:
         """Note that a replica cannot be reached: the server is away if none can."""
         link.target.gone.add(link.replica)
-        if len(link.target.gone) >= len(link.target.places):
+        if len(link.target.gone) >= len(link.target.replica_names):
             self.went_away(link.target)
 
     def went_away(self, which: Target | UpstreamLink) -> None:

@@ -193,8 +193,8 @@ class Target(Struct, eq=False):
     """Time before which an answer is no reason to negotiate again, as that was just done."""
 
     @property
-    def places(self) -> Sequence[str]:
-        """Names of its replicas; one without a name if it has none."""
+    def replica_names(self) -> Sequence[str]:
+        """Names of its replicas; one that is empty if it has none."""
         return ("",) if self.replicas is None else self.replicas.names
 
     def party(self, principal: str | None) -> tuple[str | None, Hashable]:

@@ -39,8 +39,8 @@ _LISTEN = "subscriptions/listen"
 _SUBSCRIBE, _UNSUBSCRIBE = "resources/subscribe", "resources/unsubscribe"
 URIS = "resource_subscriptions"
 """Field of a filter with the resources that a legacy server is asked about."""
-_LONGEST = 64.0
-"""Maximum delay before another attempt, in first ones."""
+_LONGEST_DELAY = 64.0
+"""Maximum delay before another attempt, as a multiple of the first."""
 _SUBJECTS = 1000
 """Maximum items of a feed, which servers may limit, but for those of its first watcher."""
 SUBJECT_FIELDS = frozenset(topic.field for topic in TOPICS.values() if topic.subject is not None)
@@ -519,7 +519,7 @@ class Listens:
     def delay(self, failures: int) -> float:
         """Return the delay before another attempt, after some that have failed."""
         first = self._relay.settings.listen_delay
-        return grown(first, 2.0, failures + 1, first * _LONGEST)
+        return grown(first, 2.0, failures + 1, first * _LONGEST_DELAY)
 
     def _reopen(self, feed: Feed, due: float) -> None:
         if feed.state is not ListenState.LOST or feed.due != due:

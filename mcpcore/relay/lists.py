@@ -57,7 +57,7 @@ UNAVAILABLE = "mcpcore/unavailable"
 _CAPABILITIES = {row.name: row.capability for row in METHODS if row.name in LISTS}
 _NOTED = (b"x-mcp-header", b"readOnlyHint", b"idempotentHint", b"outputSchema")
 """Members of tools that the relay has to know."""
-_LONGEST = 86_400.0
+_LONGEST_KEPT = 86_400.0
 """Maximum seconds for which a list is kept, whatever its server allows."""
 _ALL = ""
 """Name in place of a server's for the pages of all in one."""
@@ -350,7 +350,7 @@ class Lists:
             with suppress(msgspec.MsgspecError):
                 hints = _hints_of(outcome)
         lost = link.ended or link.replica in target.gone
-        if lost and link.away is None and len(tried) < len(target.places):
+        if lost and link.away is None and len(tried) < len(target.replica_names):
             self._send(target, wanted, take, tried)  # another one has the same
             return
         if hints is None or not isinstance(outcome, Raw):
@@ -364,7 +364,7 @@ class Lists:
         public = modern and same and hints.cache_scope == "public"
         late = take is void  # the next request, upon the news that the server is back, gets it
         ttl = max(ttl, self._relay.settings.list_timeout * late)
-        until = self._relay.now + min(ttl, _LONGEST)
+        until = self._relay.now + min(ttl, _LONGEST_KEPT)
         size = _ENTRY + len(outcome) + len(wanted.cursor or "")
         page = ServerPage(outcome, size, until, hints.next_cursor, wanted.cursor, public)
         counts = self._announced if late else self._changes

@@ -70,8 +70,8 @@ class ListCut(Struct, frozen=True):
 
 _OTHERS = re.compile(r"[^A-Za-z0-9-]+")
 _LONGEST_PREFIX = 32
-_LONGEST = 64
-"""Characters of a tool name that every revision and the official suite accept."""
+LONGEST_NAME = 64
+"""Maximum characters of a tool name that every revision and the official suite accept."""
 _DIGEST = 8
 _SHORTENED = re.compile(rf"_[0-9a-f]{{{_DIGEST}}}\Z")
 
@@ -214,14 +214,14 @@ class Names:
         return self._prefixed_by.get((kind, _split(kind, name)[0]), server) == server
 
     def _fits(self, kind: NameKind, outer: str) -> bool:
-        return kind is NameKind.URI or len(outer) <= _LONGEST
+        return kind is NameKind.URI or len(outer) <= LONGEST_NAME
 
     def _own(self, kind: NameKind, server: str, name: str, outer: str, listed: bool) -> str | None:
         if not self._fits(kind, outer) and outer != name:
             import hashlib  # late: few names are that long
 
             digest = hashlib.sha256(outer.encode()).hexdigest()[:_DIGEST]
-            outer = f"{outer[: _LONGEST - _DIGEST - 1]}_{digest}"
+            outer = f"{outer[: LONGEST_NAME - _DIGEST - 1]}_{digest}"
         place, owned = (kind, outer), (server, name)
         owner = self._owners.get(place) if listed else self._owner(kind, outer)
         if owner not in (None, owned):
@@ -341,7 +341,7 @@ def _named(method: str, params: Raw) -> tuple[Path, NameKind, str | None]:
 
 
 def _is_shortened(kind: NameKind, outer: str) -> bool:
-    return kind is not _U and len(outer) == _LONGEST and _SHORTENED.search(outer) is not None
+    return kind is not _U and len(outer) == LONGEST_NAME and _SHORTENED.search(outer) is not None
 
 
 def text_at(body: Raw, way: Path) -> str | None:

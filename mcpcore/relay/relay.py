@@ -24,7 +24,7 @@ Sources: the lifecycle, cancellation, progress and logging pages of 2025-11-25; 
 subscriptions and "Multi Round-Trip Requests" pages of 2026-07-28.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -395,6 +395,7 @@ class Relay:
         retry: Members | None,
         before: PassedCall | None = None,
     ) -> None:
+        """Send a request to its server, or refuse it; ``before``: its last attempt."""
         event, caller = arrival.event, arrival.caller
         if target.greeted(event.revision) is None:
             if self.sign_ins.take(target, arrival, params) is not None:
@@ -408,18 +409,11 @@ class Relay:
             text = "requestState: its server has changed; send the request again without it"
             self.refuse(arrival, INVALID_PARAMS, text)
             return
-        audience = arrival.audience
-        meta = self.tasks.related_inward(audience, target.name, meta)
+        meta = self.tasks.related_inward(arrival.audience, target.name, meta)
         if retry:
             body = {**members_of(body), **retry}
-        try:
-            link = self.conversations.link(target, audience, () if before is None else before.tried)
-        except LocalProtocolError as error:
-            self.refuse(arrival, busy_code(event.revision), str(error))
-            return
-        if self.crowded(link.machine):
-            text = f"{target.name}: busy: it does not read what it was sent before"
-            self.refuse(arrival, busy_code(event.revision), text)
+        link = self._link_for(target, arrival, () if before is None else before.tried)
+        if link is None:
             return
         cell = CELLS[event.revision.modern, modern]
         until = self.now + self.settings.call_timeout
@@ -427,14 +421,7 @@ class Relay:
             [arrival], event.method, arrival, caller, cell, link, until, params=params
         )
         call.cell, call.link, call.fresh = cell, link, not retry
-        level: str | None = event.meta.log_level
-        if not event.revision.per_request_log_level:
-            unset = DEFAULT_LOG_LEVEL if modern else None
-            level = self._levels.get(arrival.session, unset)
-        if not modern:
-            self.set_level(link, level)
-        if not (modern and level and target.offers("logging")):
-            level = None
+        level = self._log_level(link, arrival)
         try:
             call.request = link.request(
                 event.method,
@@ -463,6 +450,33 @@ class Relay:
         if len(link.principals) < 2:
             link.principals.add(event.principal)
         self.calls[arrival.place] = call
+
+    def _link_for(
+        self, target: Target, arrival: Arrival, tried: Collection[str]
+    ) -> UpstreamLink | None:
+        """Return the conversation for a request; without room refuse it, and return None."""
+        try:
+            link = self.conversations.link(target, arrival.audience, tried)
+        except LocalProtocolError as error:
+            text = str(error)
+        else:
+            if not self.crowded(link.machine):
+                return link
+            text = f"{target.name}: busy: it does not read what it was sent before"
+        self.refuse(arrival, busy_code(arrival.event.revision), text)
+        return None
+
+    def _log_level(self, link: UpstreamLink, arrival: Arrival) -> str | None:
+        """Return the log level to name to a modern server; set that of a legacy one."""
+        event, target = arrival.event, link.target
+        modern = target.modern_for(event.revision)
+        level: str | None = event.meta.log_level
+        if not event.revision.per_request_log_level:
+            level = self._levels.get(arrival.session, DEFAULT_LOG_LEVEL if modern else None)
+        if modern:
+            return level if level and target.offers("logging") else None
+        self.set_level(link, level)
+        return None
 
     def send_again(self, call: PassedCall) -> None:
         """Send a call once more, unless it was cancelled meanwhile."""

@@ -64,9 +64,8 @@ class RelaySettings(Struct, frozen=True, kw_only=True):
     one more, with other capabilities of its client, the least recently used one is closed."""
     listens_per_principal: int = 50
     """Maximum listen streams of the clients of one principal, or else session, connection or
-    address, at one modern server, apart from those
-    in conversations of its sessions: there are several for different capabilities of its clients,
-    and for what does not fit on one."""
+    address, at one modern server, apart from those in conversations of its sessions: there are
+    several for different capabilities of its clients, and for what does not fit on one."""
     link_idle: float = 300.0
     """Time after which an unused conversation is closed; one of an open session is kept."""
     listen_delay: float = 1.0

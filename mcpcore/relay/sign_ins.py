@@ -18,7 +18,7 @@ from msgspec import Raw, Struct, structs
 from mcpcore.relay.cells import Cell, result_in
 from mcpcore.relay.link import UNSENDABLE, Arrival, SignInOffer, Target
 from mcpcore.relay.lists import LISTS, ServerPage
-from mcpcore.relay.names import text_at
+from mcpcore.relay.names import LONGEST_NAME, text_at
 from mcpcore.relay.rewriting import encode
 from mcpcore.spec.capabilities import declares
 from mcpcore.spec.errors import URL_ELICITATION_REQUIRED, ErrorData, LocalProtocolError
@@ -29,13 +29,11 @@ if TYPE_CHECKING:  # a type alone: it owns this part
 
 _COMPLETE = "notifications/elicitation/complete"
 _OTHERS = re.compile(r"[^A-Za-z0-9_-]+")
-_LONGEST = 64
-"""Characters of a tool name that every revision accepts."""
 
 
 def tool_of(target: Target) -> str:
     """Return the name of the tool by which clients sign in at a server."""
-    return f"sign_in_at_{_OTHERS.sub('_', target.name)}"[:_LONGEST]
+    return f"sign_in_at_{_OTHERS.sub('_', target.name)}"[:LONGEST_NAME]
 
 
 class _Visit(Struct):

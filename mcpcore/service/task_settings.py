@@ -32,6 +32,7 @@ class TaskSettings(Struct, frozen=True, kw_only=True):
     max_ttl: int = 86_400_000
     """Maximum time to live that a client can ask for."""
     min_ttl: int = 1_000
+    """Minimum time to live of a task, whatever a client asks for."""
     keep: int = 60_000
     """Minimum time that a task is kept after its end, whatever its ttl was."""
     poll_interval: int = 500
@@ -39,6 +40,7 @@ class TaskSettings(Struct, frozen=True, kw_only=True):
     look_interval: int = 1_000
     """Time without news after which a worker looks into the store for a task of another one."""
     page_size: int = 100
+    """Maximum tasks in one page of ``tasks/list`` (2025-11-25)."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "questions", "keep", "min_ttl")

@@ -2,9 +2,11 @@
 
 import re
 from importlib import import_module
+from types import ModuleType
 
 import pytest
 
+from tests.reference import command_line, settings
 from tests.reference.__main__ import main
 from tests.reference.api import API, members
 from tests.reference.api import page as api_page
@@ -16,6 +18,20 @@ def test_pages_are_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
     status = main(["--check"])
     assert capsys.readouterr() == ("", "")
     assert status == 0
+
+
+@pytest.mark.parametrize("page", [settings, command_line])
+def test_every_row_has_a_meaning(page: ModuleType) -> None:
+    lines = page.render().splitlines()
+    assert [line for line in lines if line.endswith("|  |") or "<lambda>" in line] == []
+
+
+def test_the_command_line_has_choices_and_what_a_command_takes() -> None:
+    page = command_line.render()
+    assert "`--log-level debug\\|info\\|warning\\|error`" in page
+    clients = page.partition("## mcpcore conformance client\n")[2].partition("\n## ")[0]
+    assert "`--only CASE`" in clients
+    assert "`--tool NAME`" not in clients  # which it refuses
 
 
 @pytest.mark.parametrize("module", [each for _, modules in API.values() for each in modules])

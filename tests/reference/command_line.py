@@ -28,7 +28,12 @@ def _described(command: Any, name: str, seen: dict[str, str]) -> Iterator[str]:
     yield ""
     yield from _help(command.help or "")
     with command.make_context(name, [], resilient_parsing=True) as context:
-        shown = [each for each in command.get_params(context) if not getattr(each, "hidden", False)]
+        refused = getattr(command, "refused", ())
+        shown = [
+            each
+            for each in command.get_params(context)
+            if not getattr(each, "hidden", False) and each.name not in refused
+        ]
     rows = [[f"`{_names(each)}`", _meaning(each)] for each in shown if each.name != "help"]
     if len(rows) > 1 and str(rows) in seen:
         yield f"It takes the arguments and options of `{seen[str(rows)]}`."
@@ -61,12 +66,12 @@ def _help(text: str) -> Iterator[str]:
 
 
 def _names(param: Any) -> str:
+    choices = [str(getattr(each, "value", each)) for each in param.type_descriptor.choices or ()]
+    value = str(param.metavar or "|".join(choices) or param.name.upper()).replace("|", "\\|")
     if param.param_type_name == "argument":
-        return str(param.metavar or param.name.upper())
+        return value
     names = ", ".join([*param.opts, *param.secondary_opts])
-    if getattr(param, "is_flag", False):
-        return names
-    return f"{names} {param.metavar or param.name.upper()}"
+    return names if getattr(param, "is_flag", False) else f"{names} {value}"
 
 
 def _meaning(param: Any) -> str:

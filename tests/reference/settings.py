@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from msgspec import NODEFAULT, Struct
+from msgspec.structs import fields
 
 from mcpcore.spec.revisions import REVISIONS
 from tests.reference.sources import attributes, classes, summary, table
@@ -54,12 +55,29 @@ def _default(value: Any, counts_bytes: bool) -> str:
     if isinstance(value, frozenset) and value:
         return f"`{{{', '.join(map(repr, sorted(value)))}}}`"
     made = getattr(value, "factory", None)
-    if made is not None:
+    if made is not None and made.__name__ == "<lambda>":
+        value = made()
+        if not isinstance(value, Struct):  # such as a random key
+            return "made anew"
+    elif made is not None:
         return f"`{made.__name__}()`"
     if isinstance(value, Struct):
-        return f"`{type(value).__name__}()`"
+        return f"`{_struct(value)}`"
     text = getattr(value, "__name__", None) or getattr(value, "name", None) or repr(value)
     return f"`{text}`".replace("|", "\\|")
+
+
+def _struct(value: Struct) -> str:
+    """Return a struct with the members that are not their default."""
+    kind, shown = type(value), []
+    for field in fields(kind):
+        own, default = getattr(value, field.name), field.default
+        if field.default_factory is not NODEFAULT:
+            default = field.default_factory()
+        if own != default:
+            text = _struct(own) if isinstance(own, Struct) else repr(own)
+            shown.append(f"{field.name}={text}")
+    return f"{kind.__name__}({', '.join(shown)})"
 
 
 def _bytes(value: float) -> str:

@@ -114,6 +114,12 @@ def test_the_exit_status_says_what_was_found(
     assert mcpcore_here("diff", *words, cwd=tmp_path).returncode == status
 
 
+def test_a_word_that_is_nothing_is_no_file_either(tmp_path: Path) -> None:
+    done = mcpcore_here("diff", "gone.json", "gone.json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.endswith("nor is there a file 'gone.json'\n")
+
+
 @pytest.mark.usefixtures("warm_programs")
 def test_a_file_beside_a_server_that_is_started(tmp_path: Path) -> None:
     program = [*PYTHON, "-m", "mcpcore_transports.commands.main"]

@@ -1,7 +1,5 @@
-"""anyio drivers around the sans-IO core, the runtime of servers and clients, and the command.
+"""Drivers on asyncio and trio for the engine, the runtime of servers and clients, the command.
 
-Start with :func:`mcpcore_transports.client.client.connect`,
-:func:`mcpcore_transports.serve.serve.serve` and
-:class:`mcpcore_transports.server.context.Context`.  Nothing is imported here: each transport costs
-only those who use it.
+Programs import what they need from :mod:`mcpcore`: ``connect``, ``serve``, ``run``, ``Context``.
+Nothing is imported here, so that each transport costs only those who use it.
 """

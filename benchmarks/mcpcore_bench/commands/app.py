@@ -98,7 +98,10 @@ def run(
 @app.command("profile")
 def profile(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[ROW:VARIANT]...", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            metavar="[ROW:VARIANT]...", show_default=False, help="Default: those of the report."
+        ),
     ] = None,
 ) -> None:
     """Show where the CPU time of our servers goes, by layer.
@@ -119,8 +122,8 @@ def profile(
 
 @app.command("compare")
 def compare(
-    old: Annotated[Path, typer.Argument(metavar="OLD.json")],
-    new: Annotated[Path, typer.Argument(metavar="NEW.json")],
+    old: Annotated[Path, typer.Argument(metavar="OLD.json", help="A run that was saved before.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW.json", help="One that was saved after.")],
     everything: Annotated[
         bool, typer.Option("--all", help="Also what has not changed beyond the noise.")
     ] = False,
@@ -150,7 +153,7 @@ def compare(
 
 @app.command("show")
 def show(
-    file: Annotated[Path, typer.Argument(metavar="RUN.json")],
+    file: Annotated[Path, typer.Argument(metavar="RUN.json", help="A run that --json has saved.")],
     markdown: Annotated[
         Path | None, typer.Option("--markdown", metavar="FILE", help="Write tables.")
     ] = None,
@@ -197,7 +200,7 @@ class Allocator(StrEnum):
 @app.command("floods")
 def floods(
     scale: Annotated[
-        float, typer.Option("--scale", metavar="X", help="How large they are; default 1.")
+        float, typer.Option("--scale", metavar="X", help="How large they are, beside full size.")
     ] = 1.0,
     flood: Annotated[
         list[str] | None,
@@ -207,7 +210,7 @@ def floods(
         Backend, typer.Option("--backend", help="The server's event loop.")
     ] = Backend.ASYNCIO,
     allocator: Annotated[
-        Allocator, typer.Option("--allocator", help="The server's.")
+        Allocator, typer.Option("--allocator", help="The server's allocator of memory.")
     ] = Allocator.PYMALLOC,
 ) -> None:
     """Measure what attacks cost a server, and an honest client beside them.

@@ -24,6 +24,8 @@ def grouped(usage: str, hidden: Collection[str] = ()) -> type[TyperCommand]:
     """
 
     class Command(TyperCommand):
+        refused = frozenset(hidden)
+
         def collect_usage_pieces(self, ctx: Any) -> list[str]:
             return ["[OPTIONS]", *([usage] if usage else [])]
 
@@ -31,7 +33,7 @@ def grouped(usage: str, hidden: Collection[str] = ()) -> type[TyperCommand]:
             shown = {
                 each.name: each.get_help_record(ctx)
                 for each in self.get_params(ctx)
-                if each.name not in hidden
+                if each.name not in self.refused
             }
             for heading, names in GROUPS.items():
                 _write(formatter, heading, [shown.pop(name, None) for name in names])

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
-from mcpcore.errors import BadTrace
+from mcpcore.errors import BadTarget, BadTrace
 from mcpcore.policy.differences import ServerDescription, describe_server
 from mcpcore.spec import types
 from mcpcore.spec.capabilities import declares
@@ -52,7 +52,12 @@ def offer_of(word: str, options: ConnectOptions) -> Offer:
     if word:
         spoken = tuple(shlex.split(word)) if " " in word and "://" not in word else None
         options = structs.replace(options, command=spoken)
-    _, target = split_target([word] if options.command is None else [], options)
+    try:
+        _, target = split_target([word] if options.command is None else [], options)
+    except BadTarget as error:
+        if options.command is None and "://" not in word:
+            raise wrong(f"{error}; nor is there a file {word!r}") from None
+        raise
     return converse(target, options, _of_server)
 
 

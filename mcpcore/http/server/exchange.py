@@ -224,7 +224,7 @@ NO_FIELDS = RequestFields(())
 class Exchange:
     """Request and its response, which waits until the driver takes it."""
 
-    # No Struct, whose attributes take ten times as long to set.
+    # Not a Struct, whose attributes take ten times as long to set.
     __slots__ = (
         "_close",
         "_head",

@@ -382,7 +382,7 @@ def test_notes_that_wait_for_the_store_are_bounded(monkeypatch: pytest.MonkeyPat
     assert [msgspec.json.decode(each.params)["n"] for each in sent] == [0, *range(15, 20)]  # type: ignore[arg-type]
     last = msgspec.json.encode(sent[-1])
     other.stored.note(last, now=other.now)
-    assert len(home_of(other.stored)._mailbox._heard) == 5
+    assert len(home_of(other.stored)._notes._heard) == 5
 
 
 def test_only_those_who_subscribed_hear_of_a_resource() -> None:

@@ -134,9 +134,13 @@ class Callbacks(Struct, kw_only=True):
     roots: Roots | RootsCallback | None = None
     """List of Roots or file URIs, or a function that returns one or a ListRootsResult."""
     log: LogCallback | None = None
+    """Take each log message of the server, with its level, logger and data."""
     tools_changed: ChangeCallback | None = None
+    """Hear that the list of tools may have changed."""
     prompts_changed: ChangeCallback | None = None
+    """Hear that the list of prompts may have changed."""
     resources_changed: ChangeCallback | None = None
+    """Hear that the list of resources or templates may have changed."""
     resource_updated: UpdateCallback | None = None
     """Take the URI of an updated resource."""
     elicitation_complete: UpdateCallback | None = None

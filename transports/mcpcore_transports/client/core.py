@@ -117,9 +117,11 @@ class ClientSettings(Discreet, frozen=True, kw_only=True):
     info: Implementation = field(
         default_factory=lambda: Implementation(name="mcpcore", version="0.1.0")
     )
+    """Name and version of this client, as servers are told."""
     limits: Limits = field(default_factory=lambda: Limits(message_size=64 * 1024 * 1024))
     """Limits of messages (64 MiB, more than at a server) and requests, with ``request_timeout``."""
     negotiation: Negotiation = Negotiation.AUTO
+    """Way to find the era of a server; AUTO: ``server/discover``, then ``initialize``."""
     eras: EraCache | None = None
     """Cache of the eras of servers; None is the cache shared by this process."""
     meta: dict[str, Any] = field(default_factory=dict)
@@ -148,6 +150,7 @@ class ClientSettings(Discreet, frozen=True, kw_only=True):
     reconnect: ReconnectSettings = field(default_factory=ReconnectSettings)
     """Reconnection after a lost connection, on all bindings but Streamable HTTP (see ``http``)."""
     http: HttpClientSettings | None = None
+    """Settings of Streamable HTTP and HTTP+SSE."""
     http_link: HttpClientLinkSettings | None = None
     """Limits of HTTP connections."""
     ssl_context: ssl.SSLContext | None = None
@@ -166,7 +169,9 @@ class ClientSettings(Discreet, frozen=True, kw_only=True):
     assertions: "Assertions | None" = None
     """Function that returns an assertion for an issuer, for grants of ``auth`` that need one."""
     process: ProcessSettings | None = None
+    """Settings of a server that is started as a process."""
     websocket: "WebSocketSettings | None" = None
+    """Settings of WebSocket."""
     socket: SocketSettings | None = None
     """Settings of TCP and Unix sockets."""
     trace: "Trace | None" = None

@@ -54,6 +54,7 @@ class ServerOptions(Replicas, frozen=True, kw_only=True):
     revisions: Sequence[str] | None = None
     """Revisions to speak, of which the newest common one is used; None: all."""
     auth: "Auth | None" = None
+    """Authorization at its targets, as :func:`~mcpcore.connect` takes it."""
     callbacks: Callbacks | None = None
     """Callbacks; without ``connection``, as :class:`AvailabilityChanged` tells the same."""
     settings: ClientSettings = field(default_factory=ClientSettings)
@@ -70,10 +71,13 @@ class ServerOptions(Replicas, frozen=True, kw_only=True):
     in_flight: int = 1024
     """Maximum requests to the server at a time; one more is refused."""
     retry: RetrySettings = field(default_factory=RetrySettings)
+    """Retries of requests that failed."""
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     """Circuit breaker of each target."""
     balance: BalanceSettings = field(default_factory=BalanceSettings)
+    """Balancing of requests over the targets."""
     health: HealthSettings = field(default_factory=HealthSettings)
+    """Health of the targets, and the probes of it."""
 
     def __post_init__(self) -> None:
         check_numbers(self, "stale")

@@ -64,6 +64,7 @@ class ServersSettings(Struct, frozen=True, kw_only=True):
     naming: Naming | None = None
     """Naming of tools, prompts and resources; None: ALWAYS for several servers, else NEVER."""
     max_servers: int = 64
+    """Maximum servers in one block."""
     max_starts: int = 4
     """Maximum connections that begin at a time; one that takes over a second no longer counts."""
     max_names: int = 100_000

@@ -45,6 +45,7 @@ class TaskOptions(Struct, frozen=True, kw_only=True):
     poll: float = 1.0
     """Seconds between two polls if the server names no interval."""
     min_poll: float = 0.05
+    """Minimum seconds between two polls, whatever interval the server names."""
     max_poll: float = 30.0
     """Bounds in seconds for the poll interval that the server names."""
     listen: bool = False

@@ -71,7 +71,7 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
     """Build the application, with one command alone if ``words`` begin with its name."""
     app = typer.Typer(
         cls=Group,
-        epilog="Exit status: 0 well, 1 refused by the server or a failed tool, 2 wrong usage, "
+        epilog="Exit status: 0 success, 1 refused by the server or a failed tool, 2 wrong usage, "
         "3 no connection or no answer.",
         no_args_is_help=True,
         add_completion=False,
@@ -202,7 +202,7 @@ Examples:
   mcpcore probe --login --no-browser https://mcp.example.com/mcp
   mcpcore probe --json -- uvx mcp-server-time
   mcpcore probe --connect-timeout 3 tls://mcp.internal:8443
-  mcpcore probe --health http://127.0.0.1:8000/mcp and nothing else, as a container's health check
+  mcpcore probe --health http://127.0.0.1:8000/mcp   /health alone, as a container's check
   mcpcore probe weather                            weather is the name of a server in mcp.json
 """
 
@@ -290,7 +290,7 @@ def serve(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Options and limits in TOML; flags and MCPCORE_<NAME>[_FILE] go before it.",
+            help="Options and limits in TOML; flags and MCPCORE_<NAME>[_FILE] win over it.",
             is_eager=True,
             callback=read_config,
         ),
@@ -304,7 +304,7 @@ def serve(
     *,
     options: ServeOptions,
 ) -> None:
-    """Serve a service on any number of bindings at once.
+    """Offer a server over HTTP, WebSocket, sockets or standard streams, several at once if asked.
 
     Without a binding it listens on http://127.0.0.1:8000/mcp. Each binding is announced on
     standard error as "listening on URL". SIGINT and SIGTERM (and, with --stdio, the end of the

@@ -77,7 +77,7 @@ PrivateOption = Annotated[
 ]
 TraceOption = Annotated[Text, Opt("Record what goes over the connections in FILE.", "FILE")]
 TraceSecretsOption = Annotated[bool, Opt("Record tokens, cookies and session ids as they are.")]
-TraceSizeOption = Annotated[Text, Opt("Most that the trace takes; default 64M.", "BYTES")]
+TraceSizeOption = Annotated[Text, Opt("Maximum size of the trace; default 64M.", "BYTES")]
 
 
 class ConnectOptions(Struct, frozen=True, kw_only=True):
@@ -90,13 +90,13 @@ class ConnectOptions(Struct, frozen=True, kw_only=True):
 
     config: ConfigOption = None
     revisions: RevisionOption = None
-    timeout: Annotated[Time, Seconds("For an answer, anew at its progress; default 60.")] = None
+    timeout: Annotated[Time, Seconds("For an answer; progress begins it anew. Default 60.")] = None
     connect_timeout: Annotated[
         Time, Seconds("For a connection, TLS included; default 10. For a command to start: 60.")
     ] = None
     reconnect: Annotated[
         int | None,
-        Opt("Attempts in a row after a connection broke; default 5. Of a command: 0.", "N", min=0),
+        Opt("Attempts in a row after a connection broke; default 5, of a command 0.", "N", min=0),
     ] = None
     headers: Annotated[
         Texts, Opt("http, ws: send this header; repeatable.", "'NAME: VALUE'", flags="--header")
@@ -211,7 +211,7 @@ class ProbeOptions(QueryOptions, frozen=True, kw_only=True):
 class CallOptions(ConnectOptions, frozen=True, kw_only=True):
     """Options of ``mcpcore call``."""
 
-    tool: Annotated[str, typer.Argument(hidden=True)]
+    tool: Annotated[str, typer.Argument(hidden=True, metavar="TOOL")]
     words: Annotated[Texts, typer.Argument(hidden=True)] = ()
     arguments: Annotated[Text, Opt("All arguments as an object.", "JSON")] = None
     answer: Annotated[Text, Opt("Answer forms with this object.", "JSON")] = None
@@ -411,7 +411,7 @@ class ServeOptions(Struct, frozen=True, kw_only=True):
     ] = False
     http_driver: Annotated[
         DriverName,
-        Opt("Of HTTP: a protocol of asyncio (auto), or streams of anyio, which take more."),
+        Opt("Of HTTP: a protocol of asyncio (auto), or streams of anyio, which cost more CPU."),
     ] = "auto"
     http_parser: Annotated[
         ParserName, Opt("Of HTTP heads: httptools where it is installed (auto), or h11.")
@@ -467,7 +467,7 @@ class GatewayOptions(BeforeServerOptions, frozen=True, kw_only=True):
     ] = None
     max_processes: Annotated[
         int | None,
-        Opt("Most processes of servers that are started as commands; default 100.", "N", min=1),
+        Opt("Maximum processes of servers that are commands; default 100.", "N", min=1),
     ] = None
     trace_headers: Annotated[
         bool,

@@ -225,7 +225,7 @@ class ServerGuard:
         movable = link.spread or link.ended or link.replica in target.gone
         if movable and now < call.until and may_go_elsewhere(failure, repeatable):
             call.tried.add(link.replica)
-            if len(call.tried) < len(target.places):
+            if len(call.tried) < len(target.replica_names):
                 return 0.0
         call.tried = {link.replica} if movable else set()
         if retrying is None:

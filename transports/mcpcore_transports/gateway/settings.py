@@ -54,6 +54,7 @@ class SignInSettings(Discreet, frozen=True, kw_only=True):
     client_id: str | None = None
     """Registered client at the gateway's own authorization server; None: it registers itself."""
     client_secret: str | None = None
+    """Secret of that client; None: it has none."""
     issuer: str | None = None
     """Issuer of the gateway's own tokens; None: the first that its metadata names."""
     scopes: tuple[str, ...] = ()
@@ -86,6 +87,7 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     Nothing that one route has given out is known at another.
     """
     relay: RelaySettings = field(default_factory=RelaySettings)
+    """Settings of the relay between clients and servers: names, lists, times, limits."""
     client: ClientSettings = field(
         default_factory=lambda: ClientSettings(
             info=_INFO, http_link=HttpClientLinkSettings(connections=1000)

@@ -16,8 +16,11 @@ class HeadLimits(Struct, frozen=True):
     """Limits of one head: bytes of its first line, bytes in all, and number of header lines."""
 
     first_line: int
+    """Maximum bytes of the first line."""
     size: int
+    """Maximum bytes in all."""
     count: int
+    """Maximum header lines."""
 
 
 class HttpServerSettings(Struct, frozen=True, kw_only=True):

@@ -150,8 +150,8 @@ class Bindings:
             path: _http_rules(settings, host, path, streamable=streamable, sse=sse)
             for path in self._routes
         }
-        places = [place for each in rules.values() for place in each.places]
-        if twice := [place for place in places if places.count(place) > 1]:
+        paths = [path for each in rules.values() for path in each.endpoint_paths]
+        if twice := [path for path in paths if paths.count(path) > 1]:
             raise BadTarget(f"{twice[0]!r} would be a path of two routes")
         shared = settings.shared and streamable
         upgrade = self._websocket_server(host).upgrade if shared else None
@@ -161,7 +161,7 @@ class Bindings:
         front.beside = beside = dict[str, HttpHost]()
         for path in others:
             link, around = self._assemble(path, HttpHost, rules[path])
-            beside |= dict.fromkeys(rules[path].places, link)
+            beside |= dict.fromkeys(rules[path].endpoint_paths, link)
             await self.group.start(_run, around, link.run)
         await self.group.start(_run, runtime, partial(front.serve, host, port))
         scheme = "https" if settings.ssl_context else "http"

@@ -31,14 +31,19 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     """Settings of a server.  Hosts and origins apply to HTTP and WebSocket alike."""
 
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+    """Settings for the handlers, on all bindings."""
     allowed_hosts: tuple[str, ...] | None = None
     """Host names of this server; None: loopback names, and each host that is bound."""
     allowed_origins: tuple[str, ...] | None = None
     """Origins of web pages that may send requests; None: the server's own pages."""
     http: HttpSettings = field(default_factory=HttpSettings)
+    """Settings of HTTP endpoints: sessions, streams, bodies."""
     http_link: HttpServerSettings = field(default_factory=HttpServerSettings)
+    """Settings of HTTP connections, and the hook that authenticates."""
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
+    """Settings of WebSocket."""
     stdio: StdioSettings = field(default_factory=lambda: StdioSettings(signals=False))
+    """Settings of standard input and output; signals are left to ``run`` and the command."""
     socket: SocketSettings = field(default_factory=SocketSettings)
     """Settings for TCP and Unix sockets."""
     shared: bool = False
@@ -47,9 +52,11 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     The header Upgrade decides.
     """
     ssl_context: "SSLContext | None" = None
+    """TLS context for all addresses; see :func:`mcpcore_transports.tls.server_tls`."""
     store: "Store | None" = None
     """Store for the sessions of HTTP and their events; None: in memory, in this process."""
     store_link: StoreLinkSettings = field(default_factory=StoreLinkSettings)
+    """Settings of the exchange with the store."""
     trace: "Trace | None" = None
     """Trace that records the traffic of all bindings; the application closes it."""
 

@@ -276,7 +276,7 @@ class ServerRuntime(Answering):
                 uris = wanted.resource_subscriptions
         except errors.Malformed:
             return  # the engine refuses it
-        if len(uris) <= self.settings.limits.subscriptions:  # as above
+        if len(uris) <= self.settings.limits.subscriptions:  # of more, the engine refuses it
             most = self._server.max_uri
             self._server.demand_reading([u for u in uris if len(u) <= most], event.principal)
 

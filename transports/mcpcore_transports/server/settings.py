@@ -84,7 +84,9 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     """Settings for the handlers of a server.  Times are in seconds."""
 
     revisions: tuple[Revision, ...] = REVISIONS
+    """Revisions to speak."""
     limits: Limits = field(default_factory=Limits)
+    """Limits of each conversation."""
     seal: "Seal | None" = None
     """Seal for ``requestState``; workers that serve the same clients share its keys.
 

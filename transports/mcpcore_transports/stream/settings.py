@@ -45,6 +45,7 @@ class StdioSettings(Struct, frozen=True, kw_only=True):
     """Settings for standard input and output."""
 
     connection: ConnectionSettings = field(default_factory=ConnectionSettings)
+    """Limits of the connection."""
     redirect: bool = True
     """True to keep other code from using descriptors 0 and 1 while serving."""
     signals: bool = True
@@ -72,11 +73,13 @@ class ProcessSettings(Struct, frozen=True, kw_only=True):
     """Settings for the start, the supervision and the end of a server process."""
 
     connection: ConnectionSettings = field(default_factory=ConnectionSettings)
+    """Limits of the connection."""
     env: Mapping[str, str] | None = None
     """Variables for the child, in addition to :data:`SAFE_ENVIRONMENT`."""
     inherit_env: bool | Collection[str] = False
     """Names of further variables of ours for the child; True: our whole environment."""
     cwd: str | os.PathLike[str] | None = None
+    """Directory of the child; None: ours."""
     stderr: str | Callable[[str], None] = "log"
     """Use of its stderr: ``log``, ``inherit`` (it is ours), ``discard``, or a callback per line."""
     stderr_line: int = 64 * 1024
@@ -127,6 +130,7 @@ class SocketSettings(Struct, frozen=True, kw_only=True):
     """Limits of TCP and Unix sockets, for both sides.  Times are in seconds."""
 
     connection: ConnectionSettings = field(default_factory=ConnectionSettings)
+    """Limits of each connection."""
     connections: int = 1_000
     """Server: maximum connections at a time on one address or file; further ones are refused."""
     connections_per_client: int = 500

@@ -50,6 +50,7 @@ class WebSocketSettings(Struct, frozen=True, kw_only=True):
     """
 
     connection: ConnectionSettings = field(default_factory=ConnectionSettings)
+    """Limits of each connection."""
     path: str = "/mcp"
     """Server: path of the endpoint."""
     allowed_hosts: tuple[str, ...] | None = None

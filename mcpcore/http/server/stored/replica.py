@@ -64,6 +64,7 @@ class RetryQueue(Generic[Item]):
         self._items: deque[Item] = deque()
         """Items that are on their way, then items that wait for the next round."""
         self._open = 0
+        """Number of items that are on their way."""
         self._failed: list[Item] = []
 
     def __len__(self) -> int:
@@ -213,14 +214,14 @@ def ignore(outcome: Any) -> None:
 _MOST_REPEATED = 1000
 
 
-class _MailboxMessage(Struct, eq=False):
+class _QueuedMessage(Struct, eq=False):
     data: bytes
     once: str
     request: RequestId | None
     attempts: int = 0
 
 
-class SessionQueue(RetryQueue[_MailboxMessage]):
+class SessionQueue(RetryQueue[_QueuedMessage]):
     """Sender of messages that belong to no request into the queue of a session."""
 
     def __init__(self, replica: "SessionReplica") -> None:
@@ -233,7 +234,7 @@ class SessionQueue(RetryQueue[_MailboxMessage]):
     ) -> None:
         """Queue a message; ``request`` is its id if it is a request of ours."""
         replica = self._replica
-        self._items.append(_MailboxMessage(data, once or next(replica.home.names), request))
+        self._items.append(_QueuedMessage(data, once or next(replica.home.names), request))
         self._size += len(data)
         while self._size > replica.settings.session_queue and len(self._items) > self._open:
             self._give_up_one()
@@ -260,11 +261,11 @@ class SessionQueue(RetryQueue[_MailboxMessage]):
 
         self._replica.repeat(storing.StreamRead, found, stream=stream, after=after, limit=PAGE)
 
-    def _send(self, item: _MailboxMessage, then: Then) -> None:
+    def _send(self, item: _QueuedMessage, then: Then) -> None:
         item.attempts += 1
         self._replica.ask(storing.QueuePut, then, data=item.data, once=item.once)
 
-    def _done(self, item: _MailboxMessage, outcome: bool) -> None:
+    def _done(self, item: _QueuedMessage, outcome: bool) -> None:
         self._size -= len(item.data)
         if not outcome and item.attempts == 1:  # a failed attempt may have put it all the same
             self._refused(item)
@@ -276,7 +277,7 @@ class SessionQueue(RetryQueue[_MailboxMessage]):
         self._size -= len(victim.data)
         self._refused(victim)
 
-    def _refused(self, message: _MailboxMessage) -> None:
+    def _refused(self, message: _QueuedMessage) -> None:
         if message.request is not None:
             self._replica.peer.receive_failure(
                 message.request,
@@ -444,10 +445,10 @@ class SessionReplica(Session):
         """Value of ``PeerState.changes`` when the record was last made."""
         self.saving = False
         """True while a record is being stored."""
-        self._said = self.parts.state.said = set[str | None]()
+        self._unsaved = self.parts.state.unsaved = set[str | None]()
         """Subscriptions, or None for the log level, that the client has set since a record."""
         self._written: set[str | None] = set()
-        """Changes, as in ``_said``, of the record that is being stored."""
+        """Changes, as in ``_unsaved``, of the record that is being stored."""
         self._held: list[Exchange] = []
         self._repeated: list[Repeated] = []
 
@@ -520,7 +521,7 @@ class SessionReplica(Session):
         """
         if self.base is not None and record.version <= self.base.version:
             return
-        state, ours = self.parts.state, self._said | self._written
+        state, ours = self.parts.state, self._unsaved | self._written
         before = self._of_client
         if None not in ours:
             state.log_level = record.log_level
@@ -606,8 +607,8 @@ class SessionReplica(Session):
 
     def _save(self) -> None:
         record = self.describe()
-        self._written |= self._said
-        self._said.clear()
+        self._written |= self._unsaved
+        self._unsaved.clear()
         self.saving = True
         self._changed = self.parts.state.changes
         self.ask(storing.SessionSave, lambda outcome: self._saved(record, outcome), record=record)
@@ -645,9 +646,9 @@ class SessionReplica(Session):
                 self.queue.again()
 
     def _take_back(self) -> None:
-        state, base, refused = self.parts.state, self.base, self._written | self._said
+        state, base, refused = self.parts.state, self.base, self._written | self._unsaved
         self._written = set()
-        self._said.clear()
+        self._unsaved.clear()
         if base is None:
             return
         before = self._of_client

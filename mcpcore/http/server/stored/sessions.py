@@ -246,7 +246,7 @@ class StoredSessions:
         self._local = LocalSessions(router)
         self.names = (f"{self._name}{number}" for number in count(1))
         self.steps = StoreSteps(router.endpoint.events, log, settings, secret)
-        self._mailbox = NoteQueue(self.steps)
+        self._notes = NoteQueue(self.steps)
         self._broadcasts = (f"{self._name}all{number}" for number in count(1))
         """Names of our broadcasts."""
         self._delivering: str | None = None
@@ -271,7 +271,7 @@ class StoredSessions:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise LocalProtocolError(f"this is no note: {error}") from error
         if isinstance(note, Announced):
-            if self._mailbox.is_new(note.once):
+            if self._notes.is_new(note.once):
                 self._deliver(note)
             return
         if isinstance(note, storing.Said):
@@ -362,7 +362,7 @@ class StoredSessions:
             reason = "ended by the client"
             if outcome:
                 record.reply(204)
-                self._mailbox.post(storing.Ended(session=session.id, reason=reason))
+                self._notes.post(storing.Ended(session=session.id, reason=reason))
             else:
                 record.refuse(NO_SESSION)
             self.end(session, reason, self.router.log.now)
@@ -416,7 +416,7 @@ class StoredSessions:
     def saved(self, replica: SessionReplica) -> None:
         """Tell the other workers of a record that the store has taken."""
         if replica.base is not None and replica.base.version > 1:
-            self._mailbox.post(storing.Changed(session=replica.id, record=replica.base))
+            self._notes.post(storing.Changed(session=replica.id, record=replica.base))
 
     def gone(self, replica: SessionReplica) -> None:
         """End a session that the store does not have (any more)."""
@@ -561,7 +561,7 @@ class StoredSessions:
             once=next(self._broadcasts),
         )
         told = self._deliver(note)
-        self._mailbox.post(note)
+        self._notes.post(note)
         return told
 
     def _catch_up(self, replica: SessionReplica, record: SessionRecord) -> None:
@@ -570,7 +570,7 @@ class StoredSessions:
         The last worker recorded every ``session_touch`` seconds that it was. Broadcasts made before
         the store has answered are delivered after its notes, in their order.
         """
-        replica.behind = deque(self._mailbox.announced(), maxlen=MOST_NOTES)
+        replica.behind = deque(self._notes.announced(), maxlen=MOST_NOTES)
         settings = self.router.settings
         since = record.created
         if record.used is not None:
@@ -657,7 +657,7 @@ class StoredSessions:
     def finished(self) -> bool:
         """True if all work for sessions is done, and stored."""
         busy = any(replica.busy for replica in self._replicas.replicas())
-        return not busy and not self._mailbox and not self.steps
+        return not busy and not self._notes and not self.steps
 
 
 def _readable(notes: Iterable[bytes]) -> Iterator[Announced]:

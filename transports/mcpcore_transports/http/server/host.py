@@ -110,7 +110,7 @@ class HttpHost(HttpLink):
             carrier.stop()
 
     async def _run(self, started: Callable[[], None]) -> None:
-        self._once()
+        self._check_unused()
         try:
             async with anyio.create_task_group() as self._tasks:
                 self._tasks.start_soon(self._keep_alarm)
@@ -146,7 +146,7 @@ class HttpHost(HttpLink):
             if self.draining:
                 self._changed.set()
 
-    def _once(self) -> None:
+    def _check_unused(self) -> None:
         if self._tasks is not None:
             raise RuntimeError("a link serves once")
 

@@ -97,7 +97,7 @@ class HttpServerLink(HttpHost):
         Port 0 picks a free port, the same for all addresses.  ``task_status`` is started with the
         bound addresses.  Raises OSError with a readable message if an address cannot be bound.
         """
-        self._once()
+        self._check_unused()
         listeners: list[socket.socket] = []
         try:
             for name in [host] if isinstance(host, str) else host:
@@ -127,7 +127,7 @@ class HttpServerLink(HttpHost):
 
         They are in non-blocking mode, and no other process has them.
         """
-        self._once()
+        self._check_unused()
         self._listeners = listeners
 
         def started() -> None:
