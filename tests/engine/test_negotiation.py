@@ -513,7 +513,7 @@ def test_a_server_that_refuses_the_handshake_for_a_discovery_that_never_comes() 
 )
 def test_a_server_that_sends_from_the_probe_to_the_handshake_and_back(reply: Any) -> None:
     peer, request = started()
-    asked = []
+    asked: list[str] = []
     while request is not None and len(asked) < 9:
         asked.append(request["method"])
         if request["method"] == "initialize":

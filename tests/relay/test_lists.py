@@ -200,7 +200,8 @@ def test_all_pages_of_a_list_have_the_scope_of_the_first(
         Backend("a", MODERN, paged(3, "public")),
         Backend("b", MODERN, paged(2, other, fails_at)),
     ]
-    scene, found, params = Scene(MODERN, *backends), [], {}
+    scene, found = Scene(MODERN, *backends), list[str]()
+    params: dict[str, Any] = {}
     for _ in scopes:
         page = scene.result("tools/list", params)
         found.append(page["cacheScope"])
