@@ -7,6 +7,7 @@ meaning of each step.
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from functools import partial
@@ -398,6 +399,7 @@ def _number(text: str, kind: Any) -> float:
 
 
 def _shown(url: str) -> str:
-    """Return the URL without a password."""
+    """Return the URL without a password, which may also be an option of redis-py."""
     head, at, tail = url.rpartition("@")
-    return f"{head.partition('://')[0]}://...@{tail}" if at else url
+    shown = f"{head.partition('://')[0]}://...@{tail}" if at else url
+    return re.sub(r"(?<=password=)[^&#]+", "...", shown)
