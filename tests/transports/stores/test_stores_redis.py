@@ -349,13 +349,15 @@ def test_each_worker_is_told_that_everything_is_lost(
 
 
 def test_a_task_that_redis_has_dropped_by_itself_takes_no_room_of_its_owner(
-    client: redis.Redis, store: RedisStore
+    client: redis.Redis, store: RedisStore, expires: float, later: float
 ) -> None:
     made = TaskSave(
-        token=1, session="", id="x", owner="ann", task=b"t", ended=False, expires=1.0, new=True
+        token=1, session="", id="x", owner="ann", task=b"t", ended=False, expires=expires, new=True
     )
     assert store.commit("a", [made], 0.0) == [True]
     client.unlink("p:{workers}:task:x")  # which its time to live does when nobody asks for long
-    assert store.commit("a", [structs.replace(made, id="y", expires=9.0)], 2.0) == [True]
+    other = structs.replace(made, id="y", expires=later + 7)
+    assert store.commit("a", [other], later) == [True]
     assert client.zcard("p:{workers}:tasks:ann") == 1
     assert client.hgetall("p:{workers}:sizes") == {b"": b"1", b"y": b"1:ann"}
+@pytest.mark.parametrize(("expires", "later"), [(1.0, 2.0), (float("inf"), 2 * 86400.0)])

@@ -214,8 +214,11 @@ function ops.save_task()
   redis.call('HSET', task(id), 'ended', ended, 'task', text)
   redis.call('HSET', sizes, id, #text .. ':' .. owner)
   redis.call('HINCRBY', sizes, '', grown)
-  redis.call('ZADD', tasks, ARGV[6], id)
-  local left = expires == math.huge and LONG or math.ceil(math.max(expires - wall, 0) * 1000) + SLACK
+  if expires == math.huge then
+    expires = wall + LONG / 1000 -- else it would count for ever, which no key does
+  end
+  redis.call('ZADD', tasks, score(expires), id)
+  local left = math.ceil(math.max(expires - wall, 0) * 1000) + SLACK
   live_on(task(id), left)
   for _, key in ipairs({tasks, sizes, numbers, tasks_of(owner)}) do
     live_on(key, math.max(left, LONG))
