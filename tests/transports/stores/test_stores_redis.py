@@ -8,9 +8,11 @@ import pytest
 import redis
 from msgspec import structs
 
+from mcpcore.errors import StoreUnavailableError
 from mcpcore.http.storing import (
     Announce,
     Announcements,
+    LogPage,
     Post,
     QueuePut,
     QueueTake,
@@ -264,6 +266,24 @@ def test_a_wake_that_was_lost_with_its_sender_is_made_again(
         woken = b'{"note":"wake","session":"s","stream":1}'
         found = [*other.receive("b", 0), *other.receive("b", 0)]
         assert found == [woken]
+
+
+def test_what_a_worker_cannot_release_as_it_leaves_is_released_by_others(
+    store: RedisStore, server: RedisServer, client: redis.Redis
+) -> None:
+    store.commit("a", steps("s")[:3], 1000)
+    with closing(RedisStore(server.url, StoreSettings(renew=0), prefix="p")) as other:
+        other.receive("b", 0)
+        # as if the connection were lost after the first of its commands
+        client.execute_command("ACL", "SETUSER", "default", "-zrange")  # type: ignore[no-untyped-call]
+        with pytest.raises(StoreUnavailableError):
+            store.leave("a")
+        client.execute_command("ACL", "SETUSER", "default", "+zrange")  # type: ignore[no-untyped-call]
+        other.receive("b", 0)
+        read = StreamRead(token=1, session="s", stream=1, after=0, limit=10)
+        (page,) = other.commit("b", [read], 1000)
+        assert isinstance(page, LogPage)
+        assert page.orphaned
 
 
 def test_a_wake_that_redis_has_no_room_for_follows_later(

@@ -569,7 +569,7 @@ class RedisStore:
         if here is not None:
             here.left = True
         self._link.one(self._of_workers("leave", worker))
-        self._on_each(worker, "bury", worker, worker)
+        self._bury(worker, worker)
 
     def _read(self, worker: str, here: _Here, seconds: float) -> list[bytes]:
         """Return new notes, in the order in which Redis got them."""
@@ -628,9 +628,7 @@ class RedisStore:
             here.generation = generation
             here.gone, here.missed = frozenset(gone), False
         for name in expired:
-            silent = name.decode()
-            self._on_each(silent, "bury", worker, silent)
-            self._link.one(self._of_workers("buried", silent, self._now()))
+            self._bury(name.decode(), worker)
         if missed:
             self._on_each(worker, "remind", worker)
         elif dead:
@@ -649,6 +647,11 @@ class RedisStore:
         """Record that Redis was unreachable: each worker of this process may have missed a note."""
         with self._lock:
             for here in self._here.values():
+    def _bury(self, worker: str, me: str) -> None:
+        """Release what a worker has whose lease is over; then the other workers need not."""
+        self._on_each(worker, "bury", me, worker)
+        self._link.one(self._of_workers("buried", worker, self._now()))
+
                 here.missed = True
                 here.renewed = -math.inf
 

@@ -320,8 +320,8 @@ function ops.buried() -- worker, time
   return 0
 end
 
-function ops.leave() -- worker
-  redis.call('ZREM', workers, ARGV[2])
+function ops.leave() -- worker; it is to be buried, by others if it does not come to that
+  redis.call('ZADD', workers, 'XX', '-inf', ARGV[2])
   redis.call('ZREM', gone, ARGV[2])
   redis.call('PEXPIRE', held(ARGV[2]), HELD) -- a step under way may still make it a writer again
   redis.call('UNLINK', inbox(ARGV[2]))
