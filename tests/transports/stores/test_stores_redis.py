@@ -347,6 +347,18 @@ def test_notes_that_were_read_count_though_no_room_can_be_made(
     assert client.xlen("p:{workers}:inbox:a") == 0
 
 
+def test_long_notes_to_everybody_take_no_more_room_than_is_meant_for_them(
+    store: RedisStore, client: redis.Redis
+) -> None:
+    """Nobody takes them out, and any client makes some: by a cancellation with a long reason."""
+    store.receive("b", 0)
+    for note in (b"1", b"2" * (65 * 2**20), b"3"):
+        post = Post(token=1, session="", to=None, note=note)
+        assert store.commit("a", [post], 1000) == [None]
+    assert client.xlen("p:{workers}:all") == 2
+    assert [note[:1] for note in store.receive("b", 0)] == [b"2", b"3"]
+
+
 def test_each_worker_is_told_that_everything_is_lost(
     server: RedisServer, client: redis.Redis
 ) -> None:
@@ -368,6 +380,7 @@ def test_each_worker_is_told_that_everything_is_lost(
         assert one.receive("a", 0) == []
 
 
+@pytest.mark.parametrize(("expires", "later"), [(1.0, 2.0), (float("inf"), 2 * 86400.0)])
 def test_a_task_that_redis_has_dropped_by_itself_takes_no_room_of_its_owner(
     client: redis.Redis, store: RedisStore, expires: float, later: float
 ) -> None:
@@ -380,4 +393,3 @@ def test_a_task_that_redis_has_dropped_by_itself_takes_no_room_of_its_owner(
     assert store.commit("a", [other], later) == [True]
     assert client.zcard("p:{workers}:tasks:ann") == 1
     assert client.hgetall("p:{workers}:sizes") == {b"": b"1", b"y": b"1:ann"}
-@pytest.mark.parametrize(("expires", "later"), [(1.0, 2.0), (float("inf"), 2 * 86400.0)])

@@ -128,6 +128,12 @@ RETURN = 6
 TASK_END = 1024
 """Bytes by which a task may grow at its end beyond ``task_bytes``: else it could not be ended."""
 
+TASK_PAGE = 1024 * 1024
+"""Maximum bytes of the tasks of one list, which has one at least."""
+
+STREAMS_PART = 16
+"""Part of a session's streams that may go at once where there are too many: one of so many."""
+
 SWEEPS = 15.0
 """Seconds between two sweeps over all sessions."""
 

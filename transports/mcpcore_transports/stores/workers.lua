@@ -3,7 +3,7 @@
 --
 -- In front of this text stand the settings: LEASE, MAILBOX, SESSIONS, SESSIONS_PER_CLIENT, UNUSED,
 -- IDLE, ABSOLUTE, SLACK, ANNOUNCEMENTS, QUEUE_BYTES, PROOFS, PROOFS_PER_PRINCIPAL,
--- TASKS, TASKS_PER_OWNER, TASK_BYTES, TASK_END.
+-- TASKS, TASKS_PER_OWNER, TASK_BYTES, TASK_END, TASK_PAGE, NOTE_BYTES.
 local base, op = KEYS[1], ARGV[1]
 local workers = base .. 'workers' -- sorted set: names, by the end of the lease
 local gone = base .. 'gone' -- sorted set: names of those silent, by when they are forgotten
@@ -11,6 +11,7 @@ local sessions = base .. 'sessions' -- sorted set: ids, in the order in which th
 local born = base .. 'born' -- sorted set: the same ids, by creation
 local owners = base .. 'owners' -- hash: the same ids, whose share each takes
 local all = base .. 'all' -- stream: notes to everybody
+local said = base .. 'said' -- the bytes of all notes to everybody, up to the last
 local news = base .. 'news' -- hash: topic -> announcement, packed
 local topics = base .. 'topics' -- sorted set: the same topics, by their order
 local proofs = base .. 'proofs' -- sorted set: digests of DPoP proofs that were used, by their ends
@@ -244,9 +245,13 @@ end
 
 function ops.list_tasks() -- owner, after this number, how many, wall clock
   remove_tasks(tonumber(ARGV[5]))
-  local found = {}
+  local found, bytes = {}, 0
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', tasks_of(ARGV[2]), '(' .. ARGV[3], '+inf',
     'LIMIT', 0, ARGV[4])) do
+    bytes = bytes + size_of(id)
+    if #found > 0 and bytes > TASK_PAGE then
+      break
+    end
     found[#found + 1] = stored_task(id)
   end
   return found
@@ -344,8 +349,16 @@ function ops.post() -- worker, note
 end
 
 function ops.post_all() -- from worker, note
-  redis.call('XADD', all, 'MAXLEN', '~', MAILBOX, '*', 'f', ARGV[2], 'n', ARGV[3], 't', turn())
+  local bytes = redis.call('INCRBY', said, #ARGV[3])
+  redis.call('XADD', all, 'MAXLEN', '~', MAILBOX, '*', 'f', ARGV[2], 'n', ARGV[3], 't', turn(),
+    'b', bytes)
+  local oldest = redis.call('XRANGE', all, '-', '+', 'COUNT', 1)[1]
+  while bytes - (oldest[2][8] or bytes) > NOTE_BYTES do
+    redis.call('XDEL', all, oldest[1])
+    oldest = redis.call('XRANGE', all, '-', '+', 'COUNT', 1)[1]
+  end
   redis.call('PEXPIRE', all, MAIL)
+  redis.call('PEXPIRE', said, MAIL)
   return 0
 end
 
