@@ -23,11 +23,13 @@ from mcpcore.http.storing import (
     SessionSave,
     SessionTouch,
     Step,
+    StoredTask,
     StoreFailure,
     StreamAppend,
     StreamBegin,
     StreamClaim,
     StreamRead,
+    TaskList,
     TaskSave,
 )
 from mcpcore_transports.stores.base import LOST, StepOutcome, StoreSettings
@@ -393,3 +395,18 @@ def test_a_task_that_redis_has_dropped_by_itself_takes_no_room_of_its_owner(
     assert store.commit("a", [other], later) == [True]
     assert client.zcard("p:{workers}:tasks:ann") == 1
     assert client.hgetall("p:{workers}:sizes") == {b"": b"1", b"y": b"1:ann"}
+
+
+def test_a_task_that_redis_has_dropped_by_itself_hides_no_other(
+    client: redis.Redis, store: RedisStore
+) -> None:
+    for id in "xy":
+        made = TaskSave(
+            token=1, session="", id=id, owner="ann", task=b"t", ended=False, expires=9.0, new=True
+        )
+        assert store.commit("a", [made], 0.0) == [True]
+    client.unlink("p:{workers}:task:x")  # as the clocks differ
+    listed = TaskList(token=1, session="", owner="ann", after=0, limit=1)
+    assert store.commit("a", [listed], 0.0) == [
+        (StoredTask(number=2, worker="a", gone=False, task=b"t"),)
+    ]

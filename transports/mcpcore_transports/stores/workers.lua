@@ -246,10 +246,9 @@ end
 function ops.list_tasks() -- owner, after this number, how many, wall clock
   remove_tasks(tonumber(ARGV[5]))
   local found, bytes = {}, 0
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', tasks_of(ARGV[2]), '(' .. ARGV[3], '+inf',
-    'LIMIT', 0, ARGV[4])) do
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', tasks_of(ARGV[2]), '(' .. ARGV[3], '+inf')) do
     bytes = bytes + size_of(id)
-    if #found > 0 and bytes > TASK_PAGE then
+    if #found == tonumber(ARGV[4]) or #found > 0 and bytes > TASK_PAGE then
       break
     end
     found[#found + 1] = stored_task(id)
