@@ -262,7 +262,7 @@ class TaskLoad(Step, frozen=True, kw_only=True):
 class TaskList(Step, frozen=True, kw_only=True):
     """List at most ``limit`` tasks of an owner with numbers above ``after``, in their order.
 
-    Outcome: a tuple of StoredTask.
+    Of long ones there may be fewer, at least one.  Outcome: a tuple of StoredTask.
     """
 
     owner: str

@@ -93,27 +93,28 @@ for offered in (
 
 # 20.4: version
 
+VERSION = (("sec-websocket-version", "13"), ("upgrade", "websocket"))
 for version in ("0", "8", "12", "14", "013", "13.0", "-13", "thirteen", ""):
     _.add(
         "20.4",
         f"version {version!r}",
         line("Sec-WebSocket-Version", f"Sec-WebSocket-Version: {version}"),
         status=426,
-        fields=(("sec-websocket-version", "13"),),
+        fields=VERSION,
     )
 _.add(
     "20.4",
     "no version",
     line("Sec-WebSocket-Version"),
     status=426,
-    fields=(("sec-websocket-version", "13"),),
+    fields=VERSION,
 )
 _.add(
     "20.4",
     "two versions in one line",
     line("Sec-WebSocket-Version", "Sec-WebSocket-Version: 13, 8"),
     status=426,
-    fields=(("sec-websocket-version", "13"),),
+    fields=VERSION,
 )
 _.add(
     "20.4",

@@ -118,6 +118,17 @@ async def test_a_refused_call_gives_back_what_it_took_here(server: RedisServer) 
         await asked
 
 
+async def test_a_call_that_fails_gives_back_what_it_took_here(server: RedisServer) -> None:
+    with closing(made(server, 640, {"add": 1})) as limits:
+        now = clock()
+        assert await admitted(limits, now=now)
+        server.kill()
+        with pytest.raises(StoreUnavailableError):
+            await admitted(limits, tool="add", now=now)
+        for _ in range(9):
+            assert limits.admit(Activity.TOOLS, "ada", now=now, tool="sub") == 0.0
+
+
 async def test_a_block_of_requests_costs_one_round_trip(server: RedisServer) -> None:
     with closing(made(server, 640)) as limits:
         now = clock()

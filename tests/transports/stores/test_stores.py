@@ -1230,6 +1230,16 @@ def test_many_threads_at_once(stage: Stage) -> None:
     assert sum(kept.values()) == SETTINGS.events
 
 
+def test_room_is_made_for_several_streams_at_once(house: Theatre) -> None:
+    """Else each new one has all of them looked through, which holds up every session."""
+    with house.stage(structs.replace(SETTINGS, streams=48)) as stage:
+        stage.commit("a", save(), begin(1), *(begin(number, None) for number in range(2, 6)))
+        stage.commit("a", *(release(number) for number in range(2, 6)))
+        stage.commit("a", *(begin(number) for number in range(6, 50)))
+        pages = stage.commit("a", *map(read, range(1, 6)))
+        assert [isinstance(each, LogPage) for each in pages] == [True, False, False, False, True]
+
+
 def test_what_waits_in_all_sessions_together_is_bounded(tmp_path: Path) -> None:
     settings = structs.replace(SETTINGS, total_bytes=100, events=100)
     for kind in ("memory", "sqlite"):  # in Redis `maxmemory` bounds it
@@ -1394,6 +1404,22 @@ def test_the_bytes_of_tasks_are_bounded(stage: Stage) -> None:
     more: dict[str, Any] = {"new": True, "expires": 1300.0}
     steps = [task("z", 100 * b"z", **more), task("u", **more)]
     assert stage.commit("a", *steps) == [True, None]
+
+
+def test_a_list_of_long_tasks_is_a_short_one(house: Theatre) -> None:
+    """Else a few small requests have hundreds of megabytes of results read at once."""
+    with house.stage(StoreSettings()) as stage:
+        half, whole = 600_000 * b"x", 2_000_000 * b"x"
+        texts = [half, half, b"t", whole]
+        steps = [task(f"{at}", text, new=True) for at, text in enumerate(texts)]
+        assert stage.commit("a", *steps) == [True] * 4
+        pages = stage.commit("b", listed(), listed(after=1), listed(after=3), listed(after=4))
+        assert pages == [
+            (kept(1, half),),
+            (kept(2, half), kept(3)),
+            (kept(4, whole),),
+            (),
+        ]
 
 
 def test_a_closed_store_says_so(stage: Stage) -> None:

@@ -80,6 +80,7 @@ def test_settings_in_urls(url: str, tmp_path: Path) -> None:
         ("sqlite:a.db?age=1&age=2", "age is given twice"),
         ("redis://u:secret@h/?age=-1", "age is a number of seconds above 0"),
         ("redis://u:secret@h/?sesions=5", "'redis://...@h/?sesions=5' has no option sesions"),
+        ("redis://h/?password=secret&sesions=5", "'redis://h/?password=...&sesions=5' has no"),
         ("rediss://u:secret@h/?sesions=5", "has no option sesions"),
         ("unix:///tmp/x.sock?sesions=5", "has no option sesions"),
         ("redis://u:secret@h/?protocol=3", "has no option protocol"),

@@ -8,9 +8,11 @@ import pytest
 import redis
 from msgspec import structs
 
+from mcpcore.errors import StoreUnavailableError
 from mcpcore.http.storing import (
     Announce,
     Announcements,
+    LogPage,
     Post,
     QueuePut,
     QueueTake,
@@ -21,11 +23,13 @@ from mcpcore.http.storing import (
     SessionSave,
     SessionTouch,
     Step,
+    StoredTask,
     StoreFailure,
     StreamAppend,
     StreamBegin,
     StreamClaim,
     StreamRead,
+    TaskList,
     TaskSave,
 )
 from mcpcore_transports.stores.base import LOST, StepOutcome, StoreSettings
@@ -266,6 +270,24 @@ def test_a_wake_that_was_lost_with_its_sender_is_made_again(
         assert found == [woken]
 
 
+def test_what_a_worker_cannot_release_as_it_leaves_is_released_by_others(
+    store: RedisStore, server: RedisServer, client: redis.Redis
+) -> None:
+    store.commit("a", steps("s")[:3], 1000)
+    with closing(RedisStore(server.url, StoreSettings(renew=0), prefix="p")) as other:
+        other.receive("b", 0)
+        # as if the connection were lost after the first of its commands
+        client.execute_command("ACL", "SETUSER", "default", "-zrange")  # type: ignore[no-untyped-call]
+        with pytest.raises(StoreUnavailableError):
+            store.leave("a")
+        client.execute_command("ACL", "SETUSER", "default", "+zrange")  # type: ignore[no-untyped-call]
+        other.receive("b", 0)
+        read = StreamRead(token=1, session="s", stream=1, after=0, limit=10)
+        (page,) = other.commit("b", [read], 1000)
+        assert isinstance(page, LogPage)
+        assert page.orphaned
+
+
 def test_a_wake_that_redis_has_no_room_for_follows_later(
     store: RedisStore, client: redis.Redis
 ) -> None:
@@ -327,6 +349,18 @@ def test_notes_that_were_read_count_though_no_room_can_be_made(
     assert client.xlen("p:{workers}:inbox:a") == 0
 
 
+def test_long_notes_to_everybody_take_no_more_room_than_is_meant_for_them(
+    store: RedisStore, client: redis.Redis
+) -> None:
+    """Nobody takes them out, and any client makes some: by a cancellation with a long reason."""
+    store.receive("b", 0)
+    for note in (b"1", b"2" * (65 * 2**20), b"3"):
+        post = Post(token=1, session="", to=None, note=note)
+        assert store.commit("a", [post], 1000) == [None]
+    assert client.xlen("p:{workers}:all") == 2
+    assert [note[:1] for note in store.receive("b", 0)] == [b"2", b"3"]
+
+
 def test_each_worker_is_told_that_everything_is_lost(
     server: RedisServer, client: redis.Redis
 ) -> None:
@@ -348,14 +382,31 @@ def test_each_worker_is_told_that_everything_is_lost(
         assert one.receive("a", 0) == []
 
 
+@pytest.mark.parametrize(("expires", "later"), [(1.0, 2.0), (float("inf"), 2 * 86400.0)])
 def test_a_task_that_redis_has_dropped_by_itself_takes_no_room_of_its_owner(
-    client: redis.Redis, store: RedisStore
+    client: redis.Redis, store: RedisStore, expires: float, later: float
 ) -> None:
     made = TaskSave(
-        token=1, session="", id="x", owner="ann", task=b"t", ended=False, expires=1.0, new=True
+        token=1, session="", id="x", owner="ann", task=b"t", ended=False, expires=expires, new=True
     )
     assert store.commit("a", [made], 0.0) == [True]
     client.unlink("p:{workers}:task:x")  # which its time to live does when nobody asks for long
-    assert store.commit("a", [structs.replace(made, id="y", expires=9.0)], 2.0) == [True]
+    other = structs.replace(made, id="y", expires=later + 7)
+    assert store.commit("a", [other], later) == [True]
     assert client.zcard("p:{workers}:tasks:ann") == 1
     assert client.hgetall("p:{workers}:sizes") == {b"": b"1", b"y": b"1:ann"}
+
+
+def test_a_task_that_redis_has_dropped_by_itself_hides_no_other(
+    client: redis.Redis, store: RedisStore
+) -> None:
+    for id in "xy":
+        made = TaskSave(
+            token=1, session="", id=id, owner="ann", task=b"t", ended=False, expires=9.0, new=True
+        )
+        assert store.commit("a", [made], 0.0) == [True]
+    client.unlink("p:{workers}:task:x")  # as the clocks differ
+    listed = TaskList(token=1, session="", owner="ann", after=0, limit=1)
+    assert store.commit("a", [listed], 0.0) == [
+        (StoredTask(number=2, worker="a", gone=False, task=b"t"),)
+    ]

@@ -48,6 +48,7 @@ class Shop(Workshop):
         self.add_tool(self._ask, "ask", task="optional", task_poll=0.01)
         self.add_tool(self._delegate, "delegate", task="optional", task_poll=0.01)
         self.add_tool(lambda: "x" * 2000, "long", task="optional", task_poll=0.01)
+        self.add_tool(lambda: "x" * 700_000, "longer", task="optional", task_poll=0.01)
 
     async def _ask(self, context: Context) -> str:
         answer = await context.elicit("Your name?", Name)
@@ -227,9 +228,13 @@ async def test_the_first_end_that_is_written_is_final() -> None:
         assert seen <= {"completed", "cancelled"}
 
 
-async def test_tasks_of_all_workers_are_listed_page_by_page() -> None:
+@pytest.mark.parametrize("tool", ["work", "longer"])
+async def test_tasks_of_all_workers_are_listed_page_by_page(tool: str) -> None:
     async with site(rules=TaskSettings(page_size=2)) as made:
-        begun = [await each.begin("work") for each in (made.first, made.second, made.first)]
+        begun = [await each.begin(tool) for each in (made.first, made.second, made.first)]
+        if tool == "longer":
+            for task in begun:
+                await made.first.until(task, "completed")
         for each in (made.first, made.second):
             each.open_legacy()
             pages, cursor = [], None

@@ -7,6 +7,7 @@ meaning of each step.
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from functools import partial
@@ -126,6 +127,12 @@ RETURN = 6
 
 TASK_END = 1024
 """Bytes by which a task may grow at its end beyond ``task_bytes``: else it could not be ended."""
+
+TASK_PAGE = 1024 * 1024
+"""Maximum bytes of the tasks of one list, which has one at least."""
+
+STREAMS_PART = 16
+"""Part of a session's streams that may go at once where there are too many: one of so many."""
 
 SWEEPS = 15.0
 """Seconds between two sweeps over all sessions."""
@@ -398,6 +405,7 @@ def _number(text: str, kind: Any) -> float:
 
 
 def _shown(url: str) -> str:
-    """Return the URL without a password."""
+    """Return the URL without a password, which may also be an option of redis-py."""
     head, at, tail = url.rpartition("@")
-    return f"{head.partition('://')[0]}://...@{tail}" if at else url
+    shown = f"{head.partition('://')[0]}://...@{tail}" if at else url
+    return re.sub(r"(?<=password=)[^&#]+", "...", shown)

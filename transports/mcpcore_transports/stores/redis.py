@@ -36,7 +36,9 @@ from mcpcore_transports.stores.base import (
     LOST,
     SECRET_SIZE,
     SPARED,
+    STREAMS_PART,
     TASK_END,
+    TASK_PAGE,
     Grade,
     StepOutcome,
     StoreSettings,
@@ -52,6 +54,9 @@ SLACK = 5000
 """Milliseconds that keys outlive their data, so that clocks may differ."""
 _CHUNK = 500
 """Maximum commands sent before replies are read."""
+
+_NOTE_BYTES = 64 * 1024 * 1024
+"""Bytes of notes to everybody that are kept behind the oldest; Redis deletes none that is read."""
 
 _LEAST_WAIT = 0.1
 """Minimum seconds of one blocking read for notes, however often leases are renewed."""
@@ -95,7 +100,14 @@ class RedisLink:
         pool = self._db.connection_pool
         pool.connection_class(**pool.connection_kwargs)
         self._closed = False
-        numbers = {**structs.asdict(settings), "slack": SLACK, "task_end": TASK_END}
+        numbers = {
+            **structs.asdict(settings),
+            "slack": SLACK,
+            "task_end": TASK_END,
+            "task_page": TASK_PAGE,
+            "note_bytes": _NOTE_BYTES,
+            "streams_part": STREAMS_PART,
+        }
         head = "".join(f"local {name.upper()} = {value!r}\n" for name, value in numbers.items())
         self._scripts = {
             name: head + files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
@@ -569,7 +581,7 @@ class RedisStore:
         if here is not None:
             here.left = True
         self._link.one(self._of_workers("leave", worker))
-        self._on_each(worker, "bury", worker, worker)
+        self._bury(worker, worker)
 
     def _read(self, worker: str, here: _Here, seconds: float) -> list[bytes]:
         """Return new notes, in the order in which Redis got them."""
@@ -628,14 +640,17 @@ class RedisStore:
             here.generation = generation
             here.gone, here.missed = frozenset(gone), False
         for name in expired:
-            silent = name.decode()
-            self._on_each(silent, "bury", worker, silent)
-            self._link.one(self._of_workers("buried", silent, self._now()))
+            self._bury(name.decode(), worker)
         if missed:
             self._on_each(worker, "remind", worker)
         elif dead:
             self._on_each(worker, "remind", worker, *dead)
         return here
+
+    def _bury(self, worker: str, me: str) -> None:
+        """Release what a worker has whose lease is over; then the other workers need not."""
+        self._on_each(worker, "bury", me, worker)
+        self._link.one(self._of_workers("buried", worker, self._now()))
 
     def _on_each(self, worker: str, operation: str, me: str, *values: object) -> None:
         """Run an operation on every session in which a worker has or had streams."""

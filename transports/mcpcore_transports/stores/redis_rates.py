@@ -133,7 +133,11 @@ class RedisRateLimits:
             rate = self._rates[key]
             values += [name, repr(rate.interval), rate.burst, max(1, rate.burst // _BLOCKS)]
         command = self._link.script("rates", f"{self._prefix}:{{{digest}}}:", "take", *values)
-        reply = await looked_up(self._take, command, clock())
+        try:
+            reply = await looked_up(self._take, command, clock())
+        except BaseException:
+            self._give_back(leases, missing)
+            raise
         now, waits = clock(), dict(zip(missing, map(float, reply[::2]), strict=True))
         if all(reply[1::2]):
             for key, units in zip(missing, reply[1::2], strict=True):

@@ -4,8 +4,8 @@
 -- Returns {outcome, notes}: notes is a flat list of worker, kind ("wake" or "moved") and stream.
 --
 -- In front of this text stand the settings: AGE, EVENTS, EVENT_BYTES, STREAMS, QUEUE_BYTES, ONCE,
--- UNUSED, IDLE, ABSOLUTE, SLACK.  Numbers of streams and times are kept as the strings that came:
--- as numbers of Lua they would lose digits.
+-- UNUSED, IDLE, ABSOLUTE, SLACK, STREAMS_PART.  Numbers of streams and times are kept as the
+-- strings that came: as numbers of Lua they would lose digits.
 local base, op, wall_text, me = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local wall = tonumber(wall_text)
 local facts = base .. 's' -- hash: the record, its times and counts
@@ -201,23 +201,28 @@ local function compact()
   redis.call('PEXPIRE', order, left)
 end
 
+-- Forgets the idle streams that are too old, and the oldest of the others up to a part of all: to
+-- look through thousands takes long, and is not to be done for each new one.
 local function make_room()
-  local victim, victim_stream, found
-  for _, number in ipairs(redis.call('HKEYS', streams)) do
-    local stream = fetch(number)
+  local known, idlers, gone = redis.call('HGETALL', streams), {}, 0
+  for index = 1, #known, 2 do
+    local number, stream = known[index], cmsgpack.unpack(known[index + 1])
     if outlived(stream) then
       forget(number, stream)
-      found = true
-    elseif idle(stream) and (not victim or stream.born < victim_stream.born) then
-      victim, victim_stream = number, stream
+      gone = gone + 1
+    elseif idle(stream) then
+      idlers[#idlers + 1] = {number = number, stream = stream}
     end
   end
-  if victim and not found then
-    forget(victim, victim_stream)
-    found = true
+  table.sort(idlers, function(one, other)
+    return one.stream.born < other.stream.born
+  end)
+  for index = 1, math.min(#idlers, math.max(1, math.floor(STREAMS / STREAMS_PART)) - gone) do
+    forget(idlers[index].number, idlers[index].stream)
+    gone = gone + 1
   end
   compact()
-  return found
+  return gone > 0
 end
 
 -- Readers and the carrier.  Who waits is marked with WAITS; who was woken, with the worker that had

@@ -605,15 +605,21 @@ class SqliteStore:
             vain = 0 if self._run(next(oldest)).rowcount else vain + 1
 
     def _make_room(self, session: int, wall: float) -> None:
-        """Forget the idle streams that are too old, or else the oldest idle stream.
+        """Forget the idle streams that are too old, and the oldest others up to a part of all.
 
-        Raises _StepFailed if no stream is idle.
+        To look through thousands takes long, and is not to be done for each new one.  Raises
+        _StepFailed if no stream is idle.
         """
-        oldest = f"SELECT min(key) FROM streams WHERE session = ? AND {_IDLE}"  # noqa: S608
-        drop_oldest = f"DELETE FROM streams WHERE key = ({oldest})"  # noqa: S608
         drop_outlived = f"{_DROP_OUTLIVED} AND session = ?"
-        dropped = self._run(drop_outlived, self.settings.age, wall, session).rowcount
-        if not dropped and not self._run(drop_oldest, session).rowcount:
+        gone = self._run(drop_outlived, self.settings.age, wall, session).rowcount
+        left = max(1, self.settings.streams // base.STREAMS_PART) - gone
+        if left > 0:
+            gone += self._run(
+                "DELETE FROM streams WHERE key IN (SELECT key FROM streams"  # noqa: S608
+                f" WHERE session = ? AND {_IDLE} ORDER BY key LIMIT ?)",
+                *(session, left),
+            ).rowcount
+        if not gone:
             raise _StepFailed("the session has too many streams")
 
     # Tasks
@@ -661,11 +667,14 @@ class SqliteStore:
         return self._tasks(where, step.owner, step.after, wall, step.limit)
 
     def _tasks(self, where: str, *values: object) -> tuple[StoredTask, ...]:
-        rows = self._run(f"{_TASK} WHERE {where}", *values)
-        return tuple(
-            StoredTask(number=number, worker=worker, gone=bool(gone), task=task)
-            for number, worker, gone, task in rows
-        )
+        found: list[StoredTask] = []
+        size = 0
+        for number, worker, gone, task in self._run(f"{_TASK} WHERE {where}", *values):
+            size += len(task)
+            if found and size > base.TASK_PAGE:
+                break
+            found.append(StoredTask(number=number, worker=worker, gone=bool(gone), task=task))
+        return tuple(found)
 
     # Workers, and the notes that they leave each other.
     #

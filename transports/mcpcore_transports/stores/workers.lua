@@ -3,7 +3,7 @@
 --
 -- In front of this text stand the settings: LEASE, MAILBOX, SESSIONS, SESSIONS_PER_CLIENT, UNUSED,
 -- IDLE, ABSOLUTE, SLACK, ANNOUNCEMENTS, QUEUE_BYTES, PROOFS, PROOFS_PER_PRINCIPAL,
--- TASKS, TASKS_PER_OWNER, TASK_BYTES, TASK_END.
+-- TASKS, TASKS_PER_OWNER, TASK_BYTES, TASK_END, TASK_PAGE, NOTE_BYTES.
 local base, op = KEYS[1], ARGV[1]
 local workers = base .. 'workers' -- sorted set: names, by the end of the lease
 local gone = base .. 'gone' -- sorted set: names of those silent, by when they are forgotten
@@ -11,6 +11,7 @@ local sessions = base .. 'sessions' -- sorted set: ids, in the order in which th
 local born = base .. 'born' -- sorted set: the same ids, by creation
 local owners = base .. 'owners' -- hash: the same ids, whose share each takes
 local all = base .. 'all' -- stream: notes to everybody
+local said = base .. 'said' -- the bytes of all notes to everybody, up to the last
 local news = base .. 'news' -- hash: topic -> announcement, packed
 local topics = base .. 'topics' -- sorted set: the same topics, by their order
 local proofs = base .. 'proofs' -- sorted set: digests of DPoP proofs that were used, by their ends
@@ -214,8 +215,11 @@ function ops.save_task()
   redis.call('HSET', task(id), 'ended', ended, 'task', text)
   redis.call('HSET', sizes, id, #text .. ':' .. owner)
   redis.call('HINCRBY', sizes, '', grown)
-  redis.call('ZADD', tasks, ARGV[6], id)
-  local left = expires == math.huge and LONG or math.ceil(math.max(expires - wall, 0) * 1000) + SLACK
+  if expires == math.huge then
+    expires = wall + LONG / 1000 -- else it would count for ever, which no key does
+  end
+  redis.call('ZADD', tasks, score(expires), id)
+  local left = math.ceil(math.max(expires - wall, 0) * 1000) + SLACK
   live_on(task(id), left)
   for _, key in ipairs({tasks, sizes, numbers, tasks_of(owner)}) do
     live_on(key, math.max(left, LONG))
@@ -241,9 +245,12 @@ end
 
 function ops.list_tasks() -- owner, after this number, how many, wall clock
   remove_tasks(tonumber(ARGV[5]))
-  local found = {}
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', tasks_of(ARGV[2]), '(' .. ARGV[3], '+inf',
-    'LIMIT', 0, ARGV[4])) do
+  local found, bytes = {}, 0
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', tasks_of(ARGV[2]), '(' .. ARGV[3], '+inf')) do
+    bytes = bytes + size_of(id)
+    if #found == tonumber(ARGV[4]) or #found > 0 and bytes > TASK_PAGE then
+      break
+    end
     found[#found + 1] = stored_task(id)
   end
   return found
@@ -317,8 +324,8 @@ function ops.buried() -- worker, time
   return 0
 end
 
-function ops.leave() -- worker
-  redis.call('ZREM', workers, ARGV[2])
+function ops.leave() -- worker; it is to be buried, by others if it does not come to that
+  redis.call('ZADD', workers, 'XX', '-inf', ARGV[2])
   redis.call('ZREM', gone, ARGV[2])
   redis.call('PEXPIRE', held(ARGV[2]), HELD) -- a step under way may still make it a writer again
   redis.call('UNLINK', inbox(ARGV[2]))
@@ -341,8 +348,16 @@ function ops.post() -- worker, note
 end
 
 function ops.post_all() -- from worker, note
-  redis.call('XADD', all, 'MAXLEN', '~', MAILBOX, '*', 'f', ARGV[2], 'n', ARGV[3], 't', turn())
+  local bytes = redis.call('INCRBY', said, #ARGV[3])
+  redis.call('XADD', all, 'MAXLEN', '~', MAILBOX, '*', 'f', ARGV[2], 'n', ARGV[3], 't', turn(),
+    'b', bytes)
+  local oldest = redis.call('XRANGE', all, '-', '+', 'COUNT', 1)[1]
+  while bytes - (oldest[2][8] or bytes) > NOTE_BYTES do
+    redis.call('XDEL', all, oldest[1])
+    oldest = redis.call('XRANGE', all, '-', '+', 'COUNT', 1)[1]
+  end
   redis.call('PEXPIRE', all, MAIL)
+  redis.call('PEXPIRE', said, MAIL)
   return 0
 end
 

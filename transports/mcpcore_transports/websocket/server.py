@@ -298,14 +298,12 @@ def _check_opening(request: HttpRequest) -> bytes:
         raise refused(MALFORMED_UPGRADE, "a request for a WebSocket has no body")
     upgrades = [item.lower() for item in _listed(request, b"upgrade")]
     tokens = [item.lower() for item in _listed(request, b"connection")]
+    spoken = ("Upgrade", "websocket")
     if "websocket" not in upgrades or "upgrade" not in tokens:
-        raise refused(
-            UPGRADE_REQUIRED, "this endpoint speaks WebSocket only", ("Upgrade", "websocket")
-        )
+        raise refused(UPGRADE_REQUIRED, "this endpoint speaks WebSocket only", spoken)
     if _one(request, b"sec-websocket-version") != "13":
-        raise refused(
-            UPGRADE_REQUIRED, "WebSocket version 13 is needed", ("Sec-WebSocket-Version", "13")
-        )
+        version = ("Sec-WebSocket-Version", "13")
+        raise refused(UPGRADE_REQUIRED, "WebSocket version 13 is needed", spoken, version)
     key = _one(request, b"sec-websocket-key") or ""
     try:
         nonce = binascii.a2b_base64(key, strict_mode=True)

@@ -391,8 +391,16 @@ class StoredTaskHost(TaskHost):
         """
         cursors, size = Cursors(f"tasks\n{owner}"), self.table.settings.page_size
         after = 0 if cursor is None else cursors.read(cursor)
-        found = await self._ask(TaskList, owner=owner, after=after, limit=size + 1)
-        chosen = [unpack(each) for each in cast("tuple[StoredTask, ...]", found)]
+        chosen: list[KeptTask] = []
+        while (missing := size + 1 - len(chosen)) > 0:
+            page = await self._ask(TaskList, owner=owner, after=after, limit=missing)
+            found = [unpack(each) for each in cast("tuple[StoredTask, ...]", page)]
+            if not found:
+                break
+            for each in found:
+                each.result = None  # which may be long, and is not in a list
+            chosen += found
+            after = found[-1].number
         following = cursors.make(chosen[size - 1].number) if len(chosen) > size else None
         records = []
         for each in chosen[:size]:
