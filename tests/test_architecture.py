@@ -392,7 +392,6 @@ def test_a_peer_is_used_by_its_public_names(rooms: list[str], pattern: re.Patter
 
 SHORT = 60
 REASONS = {
-    "mcpcore/spec/bounds.py": "every room has settings",
     "mcpcore/spec/types/skills.py": "a module for each family of types",
     "mcpcore/types.py": "the second front door",
     "mcpcore_transports/commands/health.py": "a health check starts without the rest",
