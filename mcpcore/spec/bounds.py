@@ -47,10 +47,11 @@ def check_kinds(settings: Struct) -> None:
     kinds: dict[str, Any] = type(settings).__annotations__
     for name, kind in kinds.items():
         value = getattr(settings, name)
-        several = {get_origin(each) for each in (kind, *get_args(kind))} & {tuple, frozenset}
-        if isinstance(value, str) and several:
-            what = several.pop().__name__
-            raise ValueError(f"{name} must be a {what} of strings, not the string {value!r}")
+        origins = [get_origin(each) for each in (kind, *get_args(kind))]
+        for several in (tuple, frozenset):
+            if isinstance(value, str) and several in origins:
+                what = several.__name__
+                raise ValueError(f"{name} must be a {what} of strings, not the string {value!r}")
         if isinstance(kind, type) and issubclass(kind, Enum):
             if not isinstance(value, kind):
                 raise ValueError(f"{name} must be a {kind.__name__}, not {value!r}")

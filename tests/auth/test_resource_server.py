@@ -468,6 +468,20 @@ def test_what_was_granted_holds_for_as_long_as_its_issuer_says() -> None:
     assert look(122.0, 600.0) is True  # what may outlive the token does so
 
 
+def test_a_later_answer_about_a_bound_token_names_its_binding_as_well() -> None:
+    desk = Desk(OPAQUE, dpop=Dpop.ALLOWED)
+    desk.answers["opaque"] = answer(**BOUND)
+    grant = desk.ask("DPoP opaque", proof=proof("opaque"))
+    assert isinstance(grant, Grant)
+    need = desk.guard.holds(grant, "opaque", now=60.0, wall=WALL + 60)
+    assert isinstance(need, NeedIntrospection)
+    assert need.bound
+    desk.guard.introspected(need, answer(), now=60.0, wall=WALL + 60)
+    assert desk.guard.holds(grant, "opaque", now=60.0, wall=WALL + 60) is False
+    refused = refusal(desk.bearer("opaque", now=60.0))
+    assert refused.reason == TokenFault.BINDING.value
+
+
 @pytest.mark.parametrize(
     ("changed", "held"),
     [
