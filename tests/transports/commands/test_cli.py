@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 from typer import Exit
 
+from mcpcore.spec.types import Tool
 from mcpcore_transports.commands.app import build
-from mcpcore_transports.commands.output import guarded
+from mcpcore_transports.commands.client import convert_pairs
+from mcpcore_transports.commands.output import Failure, guarded
 from tests.clock import PATIENCE
 from tests.command import mcpcore_here
 from tests.transports.http_fixture import hello
@@ -314,6 +316,42 @@ def test_values_are_read_as_the_schema_wants(tmp_path: Path) -> None:
     assert "number=seven: the tool wants integer" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("rules", "text", "value"),
+    [
+        ({"type": "string"}, "7", "7"),
+        ({"type": ["string", "null"]}, "7", "7"),
+        ({"type": ["string", "null"]}, "null", None),
+        ({"type": ["string", "null"]}, "Oslo", "Oslo"),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "7", "7"),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "true", "true"),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "null", None),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, '"x"', '"x"'),
+        ({"oneOf": [{"type": "string"}, {"type": "integer"}]}, "7", 7),
+        ({"oneOf": [{"type": "string"}, {"type": "integer"}]}, "7.5", "7.5"),
+        ({"anyOf": [{"type": "string"}, {"type": "array"}]}, "[1]", [1]),
+        ({"anyOf": [{"type": "string"}, {"$ref": "#/$defs/any"}]}, "7", 7),
+        ({"anyOf": 3}, "7", 7),
+        ({"type": 3}, "x", "x"),
+        ({}, "7", 7),
+        ({}, "Oslo", "Oslo"),
+        (True, "7", 7),
+    ],
+)
+def test_a_text_stays_one_where_only_a_text_fits(rules: Any, text: str, value: object) -> None:
+    tool = Tool(name="show", input_schema={"type": "object", "properties": {"it": rules}})
+    assert convert_pairs({"it": text}, tool) == {"it": value}
+
+
+@pytest.mark.parametrize(
+    "rules", [{"type": "integer"}, {"anyOf": [{"type": "integer"}, {"type": "null"}]}]
+)
+def test_what_is_no_json_is_refused_where_no_text_fits(rules: Any) -> None:
+    tool = Tool(name="show", input_schema={"type": "object", "properties": {"it": rules}})
+    with pytest.raises(Failure, match=r"it=seven: the tool wants integer( or null)?, which is"):
+        convert_pairs({"it": "seven"}, tool)
+
+
 # Listing and probing
 
 
@@ -449,6 +487,7 @@ def through_terminal(command: Sequence[str], columns: int) -> str:
         (["call", "t", "--root", "x", "http://127.0.0.1:1/"], 2, "--root: 'x' is no root"),
         (["serve", "nonexistent:server"], 2, "there is no module 'nonexistent'"),
         (["serve", "os:path"], 2, "'path' of the module 'os' is a module, not a Server"),
+        (["serve", "os:O_RDONLY"], 2, "'O_RDONLY' of the module 'os' is an int, not a Server"),
         (["serve", ":x"], 2, "cannot be imported"),
         (["serve", "os:nothing"], 2, "the module 'os' has no 'nothing'\n"),
         (["serve", f"{EVERYTHING[-2]}:x"], 2, f"has no 'x'; it has {EVERYTHING[-2]}:server\n"),

@@ -54,7 +54,9 @@ def adapt(found: Any, what: str = "the server object") -> "AdaptedServer":
     """
     name = known(found)
     if name is None:
-        raise BadTarget(f"{what} is a {type(found).__name__}, not a Server")
+        other = type(found).__name__
+        article = "an" if other[0] in "aeiou" else "a"
+        raise BadTarget(f"{what} is {article} {other}, not a Server")
     kind = _KINDS[name]
     if kind.auth and attrgetter(kind.auth)(found) is not None:
         raise BadTarget(

@@ -153,23 +153,51 @@ def parse_pairs(words: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
+_NO_TEXT: dict[type, frozenset[str]] = {
+    bool: frozenset(("boolean",)),
+    int: frozenset(("integer", "number")),
+    float: frozenset(("number",)),
+    type(None): frozenset(("null",)),
+    list: frozenset(("array",)),
+    dict: frozenset(("object",)),
+}
+"""Types of JSON that are not written like a text, by those of their values."""
+
+
 def convert_pairs(pairs: Mapping[str, str], tool: types.Tool) -> dict[str, Any]:
-    """Convert each value to the type in the tool's schema: text stays text, the rest is JSON."""
+    """Convert each value to a type in the tool's schema; JSON stays text where only text fits."""
     properties = _properties(tool)
     values: dict[str, Any] = {}
     for key, text in pairs.items():
-        rules = properties.get(key)
-        kind = rules.get("type") if isinstance(rules, dict) else None
-        values[key] = text
-        if kind != "string":
-            try:
-                values[key] = msgspec.json.decode(text)
-            except msgspec.DecodeError:
-                if kind is not None:
-                    raise output.wrong(
-                        f"{key}={text}: the tool wants {kind}, which is written as JSON"
-                    ) from None
+        kinds = _kinds(properties.get(key))
+        if kinds == ["string"]:
+            values[key] = text
+            continue
+        try:
+            value = msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            if kinds and "string" not in kinds:
+                raise output.wrong(
+                    f"{key}={text}: the tool wants {' or '.join(kinds)}, which is written as JSON"
+                ) from None
+            value = text
+        fits = "string" not in kinds or not _NO_TEXT.get(type(value), frozenset()).isdisjoint(kinds)
+        values[key] = value if fits else text
     return values
+
+
+def _kinds(rules: object) -> list[str]:
+    """Return the types that a schema names, itself or in alternatives; empty: it may be any."""
+    if not isinstance(rules, dict):
+        return []
+    alternatives = rules.get("anyOf") or rules.get("oneOf")
+    if "type" in rules or not isinstance(alternatives, list):
+        kind = rules.get("type")
+        named = kind if isinstance(kind, list) else [kind]
+        return [each for each in named if isinstance(each, str)]
+    named = [each.get("type") for each in alternatives if isinstance(each, dict)]
+    kinds = [each for each in named if isinstance(each, str)]
+    return kinds if len(kinds) == len(alternatives) else []
 
 
 def _properties(tool: types.Tool) -> dict[str, Any]:
