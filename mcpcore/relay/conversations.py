@@ -98,8 +98,9 @@ class Conversations:
         probe, for which there is always room; ``without``: those that it is not to be with.  Raises
         LocalProtocolError if there are too many.
         """
-        principal = (audience.principal or "") if target.personal else audience.principal
-        client, probe = audience.revision, bool(replica)
+        client, probe, principal = audience.revision, bool(replica), audience.principal
+        if target.personal and not probe:  # that is in the name of the gateway itself
+            principal = principal or ""
         known, modern = target.greeted(client) is not None, target.modern_for(client)
         spread, revision = modern and target.shared is not False, target.spoken(client)
         if not known:

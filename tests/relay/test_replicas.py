@@ -216,3 +216,18 @@ def test_there_is_room_for_probes_beside_the_conversations_of_clients(
         scene.relay.probe(scene.relay.targets["a"], name, method, now=scene.now)
     scene.move()
     assert set(backend.open()) == {*Turns.names}
+
+
+@pytest.mark.parametrize(("server", "method"), [(LEGACY, "ping"), (MODERN, "server/discover")])
+def test_a_personal_server_is_probed_in_the_name_of_the_relay(server: str, method: str) -> None:
+    """A client that is not authenticated, whom "" stands for, would have no token there."""
+    backend = Replicated(server)
+    backend.personal = True
+    scene = Scene(MODERN, backend)
+    scene.call("echo")
+    for name in Turns.names:
+        scene.relay.probe(scene.relay.targets["a"], name, method, now=scene.now)
+    scene.move()
+    assert {link.audience.principal for link, *_ in backend.wires} == {None, "ann"}
+    assert {*backend.open()} == {*Turns.names}
+    assert backend.turns.open == []

@@ -1,5 +1,6 @@
 """The tasks extension as a server keeps it: messages in, messages out, no transport between."""
 
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -8,7 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mcpcore import Context, Elicit, McpError, RuntimeSettings, ToolError
+from mcpcore import Context, Elicit, McpError, RuntimeSettings, ToolError, clock
 from mcpcore.service.task_settings import TaskSettings
 from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from tests.clock import until
@@ -468,6 +469,22 @@ async def test_a_stream_that_has_ended_tells_nothing() -> None:
         it.server.go.set()
         await it.end(task)
         assert told(it) == []
+
+
+async def test_a_stream_that_ends_while_all_are_told_keeps_no_news_from_others() -> None:
+    async with desk() as it:
+        task = await it.start("work")
+        streams = [listening(it, [task["taskId"]]) for _ in range(3)]
+        told(it)
+        for place in (0, 2):  # the engine finds this as the news are written
+            cancelled = {"requestId": streams[place], "reason": "left"}
+            message = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled}
+            it.bench.peer.receive_data(json.dumps(message).encode() + b"\n", now=clock())
+        it.server.go.set()
+        await it.server.stopped.wait()
+        await anyio.wait_all_tasks_blocked()
+        news = [each["params"]["_meta"][META_SUBSCRIPTION_ID] for each in told(it)]
+        assert streams[1] in news
 
 
 async def test_messages_alone_are_told_sparingly() -> None:

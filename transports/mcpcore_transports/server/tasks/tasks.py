@@ -656,13 +656,22 @@ class ServerTasks(TaskDesk):
 
         That may be others than as the streams were opened.
         """
-        for key, ids in self._streams.items():
-            if record.id in ids and self.permits(record, self._parties[key]):
-                self._publish(key, record)
+        told = [
+            key
+            for key, ids in self._streams.items()
+            if record.id in ids and self.permits(record, self._parties[key])
+        ]
+        for key in told:
+            self._notify(key, record)
+        if told:
+            self.flush()  # behind all of them, as it may end streams
 
     def _publish(self, key: Key, record: TaskRecord) -> None:
-        self.runtime.machine.notify("notifications/tasks", detail(record), parent=key)
+        self._notify(key, record)
         self.flush()
+
+    def _notify(self, key: Key, record: TaskRecord) -> None:
+        self.runtime.machine.notify("notifications/tasks", detail(record), parent=key)
 
 
 class _TaskRequest(Prepared):
