@@ -76,7 +76,7 @@ _ANY = msgspec.convert(
 )
 """Capabilities of a server that is not known yet."""
 
-_decode_cursors = msgspec.msgpack.Decoder(dict[str, str | None]).decode
+_decode_cursors = msgspec.msgpack.Decoder(tuple[bool, dict[str, str | None]]).decode
 _encode_cursors = msgspec.msgpack.Encoder().encode
 
 
@@ -183,6 +183,7 @@ class Lists:
         method, names = event.method, relay.names
         cursors: dict[str, str | None] = dict.fromkeys(relay.targets)
         cursor = _cursor_of(event.params).cursor
+        public: bool | None = None
         wanting = partial(Wanted, arrival, _terms_of(arrival))
         if cursor is None:
             whole = self._kept_for(wanting(_ALL, method), *relay.targets.values())
@@ -192,8 +193,9 @@ class Lists:
         else:
             binding = request_binding(event.principal, method, _EMPTY)
             try:
-                cursors = _decode_cursors(relay.seal.open(cursor, binding, wall=relay.wall))
-            except SealBroken:
+                vector = relay.seal.open(cursor, binding, wall=relay.wall)
+                public, cursors = _decode_cursors(vector)
+            except (SealBroken, msgspec.MsgspecError):  # the latter: of an older version
                 relay.refuse(arrival, INVALID_PARAMS, "cursor: not a cursor of this list")
                 return
         read: Found = {}
@@ -208,7 +210,8 @@ class Lists:
             pages = known | found
             parts = {name: next(iter(pages[name, method]), None) for name, _ in pages}
             whole = cursor is None and changes == self._changes.total()
-            self._complete(arrival, parts, cursors, keep=wanting(_ALL, method) if whole else None)
+            keep = wanting(_ALL, method) if whole else None
+            self._complete(arrival, parts, cursors, public, keep=keep)
 
         lists = [(name, method) for name in relay.targets]
         unread = [place for place in lists if names.never and place not in names.read]
@@ -464,13 +467,15 @@ class Lists:
         arrival: Arrival,
         parts: Mapping[str, ServerPage | None],
         asked: Mapping[str, str | None],
+        public: bool | None,
         *,
         keep: Wanted | None,
     ) -> None:
         """Answer with the pages of all servers, None for each that has none.
 
-        ``asked``: their cursors; a page that is missing may come with the next one.  ``keep``: page
-        as which to keep them, if that is all of their lists.
+        ``asked``: their cursors; a page that is missing may come with the next one.  ``public``:
+        True if the pages before are, None if this is the first one: all must have the same scope.
+        ``keep``: page as which to keep them, if that is all of their lists.
         """
         relay, event, method = self._relay, arrival.event, arrival.event.method
         pages, items, hidden = dict[str, ServerPage](), list[bytes](), False
@@ -484,17 +489,18 @@ class Lists:
             else:
                 hidden = hidden or self._hides(target, method)
         missing = parts.keys() - pages.keys()
+        public = not missing if public is None else public
+        public = public and all(page.public for page in pages.values())
         cursors = {name: page.cursor for name, page in pages.items() if page.cursor is not None}
         members = b""
         if cursors:
             later = {name: asked[name] for name in missing if name in relay.targets} | cursors
-            sealed, cut = self._sealed(event.principal, method, later)
+            sealed, cut = self._sealed(event.principal, method, public, later)
             members = b'"nextCursor":' + msgspec.json.encode(sealed) if sealed else b""
             missing |= cut
         until = min([page.until for page in pages.values()], default=math.inf)
         if missing or until == math.inf:
             until = relay.now
-        public = not missing and all(page.public for page in pages.values())
         commas = [piece for each in items if each for piece in (b",", each)]
         body = b"".join((b'{"%b":[' % LISTS[method].encode(), *commas[1:], b"]}"))
         whole = ServerPage(_EMPTY, _ENTRY + len(body), until, public=public, items=body)
@@ -504,7 +510,7 @@ class Lists:
         self._respond(arrival, whole, members, {UNAVAILABLE: sorted(missing)} if missing else None)
 
     def _sealed(
-        self, principal: str | None, method: str, cursors: dict[str, str | None]
+        self, principal: str | None, method: str, public: bool, cursors: dict[str, str | None]
     ) -> tuple[str, set[str]]:
         """Return a cursor for the next page, "" for none, and the servers that it leaves out.
 
@@ -514,7 +520,8 @@ class Lists:
         binding = request_binding(principal, method, _EMPTY)
         while cursors:
             with suppress(ValueError):
-                return relay.seal.seal(_encode_cursors(cursors), binding, wall=relay.wall), cut
+                vector = _encode_cursors((public, cursors))
+                return relay.seal.seal(vector, binding, wall=relay.wall), cut
             longest = max(cursors, key=lambda name: len(cursors[name] or ""))
             del cursors[longest]
             cut.add(longest)

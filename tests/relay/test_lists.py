@@ -169,6 +169,46 @@ def test_a_page_is_public_if_all_its_parts_are() -> None:
     assert (page["ttlMs"], page["cacheScope"]) == (5000, "private")
 
 
+@pytest.mark.requirement("server/utilities/caching/scope-same")
+@pytest.mark.parametrize(
+    ("other", "fails_at", "scopes"),
+    [
+        ("public", None, ["public"] * 3),
+        ("private", None, ["private"] * 3),
+        ("public", 1, ["private"] * 3),
+        ("public", 2, ["public"] * 3),
+    ],
+    ids=["all public", "one private", "one is missing first", "one is missing later"],
+)
+def test_all_pages_of_a_list_have_the_scope_of_the_first(
+    other: str, fails_at: int | None, scopes: list[str]
+) -> None:
+    """Whichever servers they are from: one has a third page, the other has two."""
+
+    def paged(most: int, scope: str, fails_at: int | None = None) -> Any:
+        def answer(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+            page = int(json.decode(event.params).get("cursor", "1"))
+            if len(backend.requests("tools/list")) == fails_at:
+                peer.fail(event.key, ErrorData(INTERNAL_ERROR, "no"))
+                return
+            more = {"nextCursor": str(page + 1)} if page < most else {}
+            peer.respond(event.key, {"tools": [], "ttlMs": 5000, "cacheScope": scope, **more})
+
+        return answer
+
+    backends = [
+        Backend("a", MODERN, paged(3, "public")),
+        Backend("b", MODERN, paged(2, other, fails_at)),
+    ]
+    scene, found = Scene(MODERN, *backends), list[str]()
+    params: dict[str, Any] = {}
+    for _ in scopes:
+        page = scene.result("tools/list", params)
+        found.append(page["cacheScope"])
+        params = {"cursor": page.get("nextCursor")}
+    assert found == scopes
+
+
 @pytest.mark.parametrize(("server", "declared"), [(LEGACY, CLIENT_ALL), (MODERN, {})])
 def test_a_list_is_kept_for_one_session_or_the_clients_that_declare_the_same(
     server: str, declared: dict[str, Any]
