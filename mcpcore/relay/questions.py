@@ -106,8 +106,9 @@ class Questions:
 
     def _retry(self, call: PassedCall, answers: Mapping[str, Raw]) -> None:
         link, relay = call.link, self._relay
+        left = max(call.until - relay.now, 0.0)
         try:
-            again = link.retry(call, answers, now=relay.now, timeout=relay.settings.call_timeout)
+            again = link.retry(call, answers, now=relay.now, timeout=left)
         except UNSENDABLE as error:
             self._fail_round(call, str(error))
             return

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec import Raw, json, structs
 
-from mcpcore.engine import Limits, Peer
+from mcpcore.engine import InputRequest, Limits, Peer
 from mcpcore.engine.events import (
     MAIN,
     ErrorReceived,
@@ -28,7 +28,18 @@ from mcpcore.spec.types.base import META_SUBSCRIPTION_ID
 from mcpcore.spec.types.lifecycle import SubscriptionFilter
 from tests.engine.bench import CLIENT_ALL
 from tests.http.support import request
-from tests.relay.bench import CELLS, LEGACY, MODERN, QUESTION, WALL, Backend, Scene, text, tools
+from tests.relay.bench import (
+    ANSWER,
+    CELLS,
+    LEGACY,
+    MODERN,
+    QUESTION,
+    WALL,
+    Backend,
+    Scene,
+    text,
+    tools,
+)
 from tests.relay.test_forwarding import gateways, messages, result
 from tests.relay.test_subscriptions import CHANGED, changes, tell
 
@@ -576,6 +587,27 @@ def test_a_call_that_takes_too_long_is_cancelled_at_the_server(client: str, serv
     assert failed.error.message.startswith("a: ")
     assert json.decode(failed.error.data) == {"server": "a", "reason": "timed out"}
     assert any(isinstance(each, RequestCancelled) for each in backend.events)
+
+
+@pytest.mark.parametrize("server", [LEGACY, MODERN])
+def test_the_time_of_a_call_includes_its_questions(server: str) -> None:
+    def asks(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if not event.revision.modern:
+            peer.request("elicitation/create", QUESTION, now=0.0, parent=event.key)
+        elif event.input_responses is None:
+            peer.require_input(event.key, {"q": InputRequest("elicitation/create", QUESTION)})
+
+    scene = Scene(LEGACY, Backend("a", server, asks), settings=RelaySettings(call_timeout=30.0))
+    scene.answers = None
+    scene.ask("tools/call", {"name": "t"})
+    [question] = scene.told(RequestReceived)
+    scene.wait(20)
+    scene.client.respond(question.key, ANSWER)
+    scene.wait(9)
+    assert not scene.told(ErrorReceived)
+    scene.wait(2)
+    [failed] = scene.told(ErrorReceived)
+    assert json.decode(failed.error.data)["reason"] == "timed out"
 
 
 @pytest.mark.parametrize("era", [LEGACY, MODERN])
