@@ -66,8 +66,19 @@ class Conversations:
         whose = None if target.desk is None else principal
         for client in target.openings:
             if target.greeted(client) is None:
-                with suppress(LocalProtocolError):  # those that are open already will tell it
+                try:
                     self.link(target, Audience(whose, revision=client)).open()
+                except LocalProtocolError as error:  # one that is open already may tell it
+                    target.fault = str(error)
+
+    def _is_asked(self, target: Target, client: Revision) -> bool:
+        """Return True if a conversation is about to tell the era for clients of a revision."""
+        links = (link for each in self._links.values() for link in each.values())
+        spoken = target.spoken(client)
+        return any(
+            each.target is target and each.audience.revision is spoken and not each.greeted
+            for each in links
+        )
 
     def probe(self, target: Target, replica: str, method: str) -> None:
         """Ask a replica of a known server for a sign of life, which its guard hears of."""
@@ -284,10 +295,14 @@ class Conversations:
         self._go_ahead(target, lost=self._relay.sign_ins.lacks(target, principal))
 
     def _go_ahead(self, target: Target, *, lost: bool = False) -> None:
-        """Carry out the work that waits for the era of a server, if that is known or ``lost``."""
+        """Carry out the work that waits for the era of a server, if that is known or ``lost``.
+
+        It is also lost where there is no room for a conversation that would tell it.
+        """
         waiting, target.waiting = target.waiting, []
         for client, work in waiting:
-            if lost or target.greeted(client) is not None:
+            known = target.greeted(client) is not None
+            if lost or known or not self._is_asked(target, client):
                 work()
             else:
                 target.waiting.append((client, work))
@@ -431,7 +446,7 @@ class Conversations:
                 work()
 
         self.open(target, principal)
-        if within is not None and target.late:
+        if (within is not None and target.late) or not self._is_asked(target, client):
             work()
             return
         place = client, work

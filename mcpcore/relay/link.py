@@ -186,7 +186,7 @@ class Target(Struct, eq=False):
     waiting: list[tuple[Revision, Callable[[], None]]] = []
     """Work for clients of a revision that needs to know the era of the server."""
     fault: str = ""
-    """End of the last conversation, in words."""
+    """End of the last conversation, or the reason why there was none, in words."""
     told_at: float = 0.0
     """Time at which it was last asked what it declares."""
     trusted_from: float = 0.0

@@ -22,6 +22,7 @@ from mcpcore.relay.names import Naming
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.errors import URL_ELICITATION_REQUIRED, LocalProtocolError
 from tests.relay.bench import (
+    BOTH,
     CELLS,
     LEGACY,
     MODERN,
@@ -95,6 +96,17 @@ def test_nothing_reaches_the_server_before_the_sign_in(client: str, server: str)
     assert scene.call("a__echo") == "a: {}"
     assert {link.audience.principal for link, _, _ in backend.wires} == {"ann"}
     assert scene.call(f"a__{TOOL}") == "You are signed in at a."
+
+
+def test_a_request_ends_though_there_is_no_room_to_ask_for_the_era() -> None:
+    backend = at_desk(BOTH)
+    scene = Scene(MODERN, backend, settings=RelaySettings(links=1))
+    sign_in(scene, backend)
+    assert scene.call("echo") == "a: {}"
+    legacy = Scene(LEGACY, backend, beside=scene)
+    error = legacy.error("tools/call", {"name": "echo", "arguments": {}})
+    assert error.message.endswith("too many conversations are open")
+    assert scene.relay.idle
 
 
 @pytest.mark.parametrize("client", [LEGACY, MODERN])
