@@ -14,7 +14,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType, structs
 
 from mcpcore.engine.config import Config, Negotiation, Role
 from mcpcore.engine.events import MAIN, EndReason, Fault, NegotiationFailed, Ready
-from mcpcore.engine.lifecycle import RequestSignal, SessionSignal, SessionState
+from mcpcore.engine.lifecycle import RequestSignal, RequestState, SessionSignal, SessionState
 from mcpcore.engine.outbound import COMPLETE, Sender, overdue
 from mcpcore.engine.state import Outbound, PeerState, Purpose
 from mcpcore.spec.capabilities import in_revision
@@ -298,7 +298,7 @@ class Negotiator(Struct, weakref=False, eq=False):
         if request.purpose is Purpose.PROBE:
             self._discovered(request, result, now)
         else:
-            self._initialize_answered(result)
+            self._initialize_answered(result, now)
 
     def refused(self, request: Outbound, error: ErrorData, now: float, *, modern: bool) -> None:
         """Handle the error response to one of the engine's own requests."""
@@ -311,7 +311,7 @@ class Negotiator(Struct, weakref=False, eq=False):
                 opening = NegotiationStep(NegotiationVerdict.IMPOSSIBLE, None, error.message)
             self._follow(opening, now, error, tries=request.tries + 1)
         elif self._late is not None:
-            self._open_discovered(*self._late)
+            self._open_discovered(*self._late, now)
         elif request.tries < 2 and (revision := self._modern_after_all(error)) is not None:
             # Only this probe is under way, so it may take as long as any request.
             self._forget(Purpose.PROBE)
@@ -354,7 +354,7 @@ class Negotiator(Struct, weakref=False, eq=False):
         elif legacy:
             self._handshake_failed(request, message, now, fault=fault)
         else:
-            self.fail(message, fault=fault)
+            self.fail(message, now, fault=fault)
 
     def _handshake_failed(
         self,
@@ -369,7 +369,7 @@ class Negotiator(Struct, weakref=False, eq=False):
         if remembered and not request.tries:  # no probe came before this handshake
             revision = newest(modern_of(config.revisions))
         if revision is None:
-            self.fail(message, error, fault)
+            self.fail(message, now, error, fault)
         else:
             self._probe(revision, now, 1, probe_timeout(config))
 
@@ -382,7 +382,7 @@ class Negotiator(Struct, weakref=False, eq=False):
         if request.purpose is Purpose.PROBE:
             self._follow(self._silence(request), now, tries=request.tries)
         else:
-            self.fail(overdue(request, self._state.config, now))
+            self.fail(overdue(request, self._state.config, now), now)
 
     def give_up(self, request: Outbound, reason: str | None) -> None:
         """Refuse to cancel a request of the engine's own."""
@@ -407,16 +407,15 @@ class Negotiator(Struct, weakref=False, eq=False):
                 return  # a late answer to the probe; the handshake will tell
             self._forget(Purpose.INITIALIZE)
         if verdict is NegotiationVerdict.IMPOSSIBLE or revision is None:
-            self.fail(opening.message, error)
+            self.fail(opening.message, now, error)
         elif verdict is NegotiationVerdict.LEGACY:
             self._initialize(revision, now, 0 if first else tries)
         elif verdict is NegotiationVerdict.RETRY or first:
             self._probe(revision, now, tries, probe_timeout(state.config))
         else:
             info, supported = state.peer_info, (revision.name,)
-            self._open_modern(
-                Ready(revision, info, ServerCapabilities(), supported=supported), None
-            )
+            ready = Ready(revision, info, ServerCapabilities(), supported=supported)
+            self._open_modern(ready, None, now)
 
     def _ask(self, method: str, body: bytes, now: float, **members: Any) -> None:
         """Send a request of the engine's own; ``members``: further ones of the Outbound."""
@@ -474,34 +473,38 @@ class Negotiator(Struct, weakref=False, eq=False):
             # each request stands alone.
             self._late = opening.revision, found
         else:
-            self._open_discovered(opening.revision, found)
+            self._open_discovered(opening.revision, found, now)
 
-    def _open_discovered(self, revision: Revision, found: DiscoverResult) -> None:
+    def _open_discovered(self, revision: Revision, found: DiscoverResult, now: float) -> None:
         self._forget(Purpose.INITIALIZE)
         ready = discovered(revision, found)
         self._state.peer_info = ready.info
-        self._open_modern(ready, found.capabilities)
+        self._open_modern(ready, found.capabilities, now)
 
-    def _open_modern(self, ready: Ready, declared: ServerCapabilities | None) -> None:
+    def _open_modern(self, ready: Ready, declared: ServerCapabilities | None, now: float) -> None:
         state = self._state
         state.move(SessionSignal.DISCOVERED)
         self._agree(ready.revision)
         state.peer_capabilities = declared
         state.emit(ready)
+        streams = [each for each in state.held.values() if each.stream is not None]
         self._sender.send_held()
+        for stream in streams:  # those of the last conversation were acknowledged there
+            if stream.state is RequestState.ACTIVE and stream.deadline is None and stream.timeout:
+                state.endpoint.deadlines.set(stream, now + stream.timeout)
 
-    def _initialize_answered(self, result: Raw) -> None:
+    def _initialize_answered(self, result: Raw, now: float) -> None:
         state = self._state
         try:
             answer = msgspec.json.decode(result, type=InitializeResult)
         except msgspec.MsgspecError as error:
-            self.fail(f"invalid initialize result: {error}")
+            self.fail(f"invalid initialize result: {error}", now)
             return
         legacy = state.profile.legacy
         chosen = select([answer.protocol_version], legacy)
         if chosen is None:
             theirs, ours = answer.protocol_version, ", ".join(row.name for row in legacy)
-            self.fail(f"the server chose protocol version {theirs!r}; we speak {ours}")
+            self.fail(f"the server chose protocol version {theirs!r}; we speak {ours}", now)
             return
         self._agree(chosen)
         state.peer_info = answer.server_info
@@ -526,12 +529,12 @@ class Negotiator(Struct, weakref=False, eq=False):
         return found
 
     def fail(
-        self, message: str, error: ErrorData | None = None, fault: Fault | None = None
+        self, message: str, now: float, error: ErrorData | None = None, fault: Fault | None = None
     ) -> None:
         """Fail the negotiation, unless the probe had a late answer; every waiting request ends."""
         state = self._state
         if self._late is not None:
-            self._open_discovered(*self._late)
+            self._open_discovered(*self._late, now)
             return
         state.move(SessionSignal.FAILED)
         state.failure = message

@@ -214,6 +214,27 @@ def test_a_listen_stream_is_asked_for_again_and_acknowledged_again() -> None:
         assert isinstance(second, SubscriptionNotification)
 
 
+def test_a_stream_that_is_asked_for_again_has_its_time_again() -> None:
+    peer = coming_back(modern_client())
+    stream = peer.request("subscriptions/listen", LISTEN, now=0.0, timeout=5.0)
+    sent(peer)
+    meta = {"_meta": {"io.modelcontextprotocol/subscriptionId": stream}}
+    acknowledged = tell("notifications/subscriptions/acknowledged", {**LISTEN, **meta})
+    feed(peer, acknowledged)
+    for _ in range(2):
+        peer, _ = broken(peer)
+        assert peer.deadline() is None, "it waits for the next connection, however long"
+        opened(peer, now=90.0)
+        assert peer.deadline() == 95.0
+        feed(peer, acknowledged, now=94.0)
+        assert peer.deadline() is None
+    peer, _ = broken(peer)
+    opened(peer, now=90.0)
+    peer.handle_timeout(95.0)
+    ended = expect(RequestEnded, drain(peer))
+    assert (ended.request, ended.reason) == (stream, EndReason.TIMED_OUT)
+
+
 def test_a_stream_that_the_server_has_ended_is_not_asked_for_again() -> None:
     peer = coming_back(modern_client())
     stream = peer.request("subscriptions/listen", LISTEN, now=0.0, timeout=None)
