@@ -125,7 +125,7 @@ def discovered(revision: Revision, found: DiscoverResult) -> Ready:
         info = msgspec.convert(identity, Implementation | None)
     except msgspec.ValidationError:
         info = None
-    supported, ttl = tuple(found.supported_versions), min(max(found.ttl_ms or 0, 0), _DAY)
+    supported, ttl = tuple(found.supported_versions), int(min(max(found.ttl_ms or 0, 0), _DAY))
     return Ready(revision, info, found.capabilities, found.instructions, supported, ttl_ms=ttl)
 
 

@@ -337,6 +337,15 @@ def test_discovery_opens_the_client() -> None:
     assert peer._state.peer_capabilities == ready.capabilities
 
 
+@pytest.mark.parametrize(
+    ("ttl", "kept"), [(7, 7), (60_000.0, 60_000), (0.5, 0), (-1, 0), (1e300, 86_400_000)]
+)
+def test_how_long_a_discovery_may_be_kept(ttl: float, kept: int) -> None:
+    peer, request = started()
+    ready = expect(Ready, feed(peer, answer(request["id"], {**DISCOVERED, "ttlMs": ttl})))
+    assert ready.ttl_ms == kept
+
+
 @pytest.mark.requirement("basic/transports/stdio/probe-fallback", "basic/lifecycle/initialized")
 @pytest.mark.parametrize(
     "reply",

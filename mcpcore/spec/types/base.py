@@ -233,9 +233,12 @@ class PaginatedResult(Result, kw_only=True):
 
 
 class CacheableResult(Result, kw_only=True):
-    """Result with cache hints (modern): milliseconds of freshness, and who may share the copy."""
+    """Result with cache hints (modern): milliseconds of freshness, and who may share the copy.
 
-    ttl_ms: Maybe[int] = None
+    An integer of JSON Schema may be written as ``6e4`` or ``60000.0``.
+    """
+
+    ttl_ms: Maybe[int | float] = None
     cache_scope: Maybe[Literal["public", "private"]] = None
 
 
