@@ -127,6 +127,8 @@ SOURCE = """
 import pytest
 
 CASES = [pytest.param(1, marks=pytest.mark.requirement("a/b"))]
+proves = pytest.mark.requirement
+ROWS = [(proves("a/f"), 1)]
 
 @pytest.mark.anyio
 @pytest.mark.requirement("a/c", "a/d")
@@ -144,9 +146,10 @@ class TestTwo:
 def test_markers_are_read_from_decorators_and_tables() -> None:
     assert claims(SOURCE, "test_a.py") == [
         Evidence("a/b", "test_a.py", 4, ""),
-        Evidence("a/c", "test_a.py", 7, "test_one"),
-        Evidence("a/d", "test_a.py", 7, "test_one"),
-        Evidence("a/e", "test_a.py", 13, "test_three"),
+        Evidence("a/f", "test_a.py", 6, ""),
+        Evidence("a/c", "test_a.py", 9, "test_one"),
+        Evidence("a/d", "test_a.py", 9, "test_one"),
+        Evidence("a/e", "test_a.py", 15, "test_three"),
     ]
 
 

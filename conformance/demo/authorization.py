@@ -11,13 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from conformance.interop.authorization.table import (
-    DEVELOPMENT,
-    Meeting,
-    issuing,
-    protected,
-    visit,
-)
+from conformance.interop.authorization.table import DEVELOPMENT, Meeting, issuing, protected, visit
 from conformance.interop.drivers.features import Cell
 from mcpcore_conformance.launch import LaunchError
 

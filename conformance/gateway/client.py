@@ -15,13 +15,7 @@ from anyio.from_thread import start_blocking_portal
 from msgspec import structs
 
 from mcpcore import Gateway, GatewaySettings, serve
-from mcpcore_conformance.everything.client import (
-    REVISION,
-    SCENARIO,
-    context,
-    main,
-    settings_for,
-)
+from mcpcore_conformance.everything.client import REVISION, SCENARIO, context, main, settings_for
 from mcpcore_conformance.everything.sign_in import PREFIX, signing_in
 from mcpcore_transports.targets import HttpTarget
 

@@ -13,6 +13,7 @@ from conformance.mutants.faults import (
     declines,
     dies_of,
     fails,
+    followed,
     ignores,
     instead,
     meta_of,
@@ -122,17 +123,13 @@ cancellation.server("counts-cancelled", "frees-resources").does(
 )
 
 
-@cancellation.server("cancels-itself", "only-listen")
-class _CancelsItself(Fault):
-    """Sends notifications/cancelled for a request that failed."""
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        if "error" not in value:
-            return (value,)
-        params = {"requestId": value.get("id"), "reason": "failed"}
-        return (value, notification(CANCELLED, params))
-
-
+cancellation.server("cancels-itself", "only-listen").does(
+    "Sends notifications/cancelled for a request that failed.",
+    followed(
+        lambda value: "error" in value,
+        lambda value: notification(CANCELLED, {"requestId": value.get("id"), "reason": "failed"}),
+    ),
+)
 WORKS_ON = misread(
     lambda value, payload: (
         put(params={"requestId": "kit-somebody-else"})(value) if asks(CANCELLED)(value) else payload
@@ -179,12 +176,9 @@ index.server("asks", "no-server-requests").does(
 )
 
 
-@index.server("answers-twice", "answered-once")
-class _AnswersTwice(Fault):
-    """Answers twice what fails."""
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        return (value, value) if "error" in value else (value,)
+index.server("answers-twice", "answered-once").does(
+    "Answers twice what fails.", followed(lambda value: "error" in value, lambda value: value)
+)
 
 
 progress = Table("basic/patterns/progress")
@@ -331,18 +325,14 @@ class _Deaf(Fault):
         return (value,)
 
 
-@subscriptions.server("ends-at-once", "stays-open")
-class _Ending(Fault):
-    """Answers the request right after the acknowledgement."""
-
-    def message(self, value: Value) -> Iterable[Value | bytes]:
-        if value.get("method") != ACKNOWLEDGED:
-            return (value,)
-        meta = value["params"]["_meta"]
-        result = {"resultType": "complete", "_meta": meta}
-        return (value, messages.result(meta[SUBSCRIPTION], result))
+def _ended(acknowledged: Value) -> Value:
+    meta = acknowledged["params"]["_meta"]
+    return messages.result(meta[SUBSCRIPTION], {"resultType": "complete", "_meta": meta})
 
 
+subscriptions.server("ends-at-once", "stays-open").does(
+    "Answers the request right after the acknowledgement.", followed(of(ACKNOWLEDGED), _ended)
+)
 subscriptions.server("no-filter", "shape", "subset").does(
     "Does not say what it honours.", told(ACKNOWLEDGED, lambda params: {"_meta": params["_meta"]})
 )

@@ -172,13 +172,7 @@ index.client("no-issuer-right", "right-issuer").does(
     "Takes every issuer for a wrong one.",
     returns(lambda params, request, issuer: {**params, "iss": "https://attacker.example"}),
 )
-index.client(
-    "any-issuer",
-    "wrong-issuer",
-    "missing-issuer",
-    "issuer-as-text",
-    "errors-too",
-).does(
+index.client("any-issuer", "wrong-issuer", "missing-issuer", "issuer-as-text", "errors-too").does(
     "Does not look at the issuer of a response.",
     returns(lambda params, request, issuer: {**params, "iss": issuer}),
 )

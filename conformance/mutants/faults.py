@@ -260,6 +260,11 @@ def loses(kind: type, test: Callable[[Any], bool] = lambda found: True) -> Break
     return hooked(heard=lambda found: () if isinstance(found, kind) and test(found) else (found,))
 
 
+def followed(test: Callable[[Value], bool], make: Callable[[Value], Value]) -> Breaks:
+    """Send one message more behind each of the server's that passes a test."""
+    return hooked(message=lambda value: (value, make(value)) if test(value) else (value,))
+
+
 def heads(edit: Callable[[Head], Head]) -> Breaks:
     """Edit response heads."""
     return hooked(head=edit)

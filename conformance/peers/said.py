@@ -28,10 +28,7 @@ _SAYING_NOTHING = (
 )
 """How lines of heads begin that are left out."""
 _USUAL = frozenset(
-    (
-        "accept: application/json, text/event-stream",
-        "content-type: application/json",
-    )
+    ("accept: application/json, text/event-stream", "content-type: application/json")
 )
 """Lines of heads that are left out where they are as nearly always."""
 _EVENTS = "text/event-stream"

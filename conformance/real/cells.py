@@ -13,13 +13,7 @@ from typing import Any, Protocol
 
 import anyio
 
-from conformance.interop.drivers.caller import (
-    Caller,
-    Object,
-    Unavailable,
-    expect,
-    text_of,
-)
+from conformance.interop.drivers.caller import Caller, Object, Unavailable, expect, text_of
 
 PATIENCE = 60.0
 """Seconds that one cell may take; most take a few milliseconds."""

@@ -2,14 +2,7 @@
 
 import anyio
 
-from conformance.interop.drivers.caller import (
-    PERSON,
-    ROOTS,
-    UNWILLING,
-    Caller,
-    Refused,
-    expect,
-)
+from conformance.interop.drivers.caller import PERSON, ROOTS, UNWILLING, Caller, Refused, expect
 
 URL_ELICITATION_REQUIRED = -32042
 MISSING_CAPABILITY = -32021

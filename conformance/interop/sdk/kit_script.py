@@ -14,14 +14,7 @@ from typing import Any
 import anyio
 
 from conformance.interop.sdk.calling import ProtocolError
-from conformance.interop.sdk.kit_client import (
-    Connection,
-    Failed,
-    Line,
-    Outcome,
-    Step,
-    Wishes,
-)
+from conformance.interop.sdk.kit_client import Connection, Failed, Line, Outcome, Step, Wishes
 from conformance.interop.sdk.kit_scenarios import CONTEXT, SCENARIO, play
 
 PATIENCE = 20.0

@@ -18,15 +18,7 @@ from pydantic import BaseModel
 
 sys.path[0] = str(Path(__file__).resolve().parents[3])
 
-from conformance.interop.sdk.kit_client import (
-    Connection,
-    Line,
-    Serving,
-    Step,
-    Told,
-    Wishes,
-    plain,
-)
+from conformance.interop.sdk.kit_client import Connection, Line, Serving, Step, Told, Wishes, plain
 from conformance.interop.sdk.kit_script import main
 
 MODERN = "2026"

@@ -279,10 +279,7 @@ async def large_taken(link: OpenLink, method: AnyMethod, params: AnyParams) -> N
     """A message of a hundred kilobytes is nothing special."""
     meta = {"org.example/note": "x" * 100_000}
     reply = await link.request(method, params, meta=meta)
-    check(
-        reply.good,
-        f"a request of 100 KB got {reply}",
-    )
+    check(reply.good, f"a request of 100 KB got {reply}")
 
 
 @messages.must(
@@ -291,10 +288,7 @@ async def large_taken(link: OpenLink, method: AnyMethod, params: AnyParams) -> N
 )
 async def content_type(link: OpenLink, method: AnyMethod, params: AnyParams) -> None:
     """Whatever has a message in it says that it is JSON, or a stream of events."""
-    for reply in (
-        await link.request(method, params),
-        await link.request("kit/no-such-method"),
-    ):
+    for reply in (await link.request(method, params), await link.request("kit/no-such-method")):
         check(reply.message is not None, f"{reply.sent.method} got {reply}")
         kind = header(reply.head.headers, "content-type") if reply.head else None
         plain = (kind or "").partition(";")[0].strip().lower()
@@ -399,10 +393,7 @@ async def invalid_params(talk: ServerTalk, link: OpenLink) -> None:
     )
     for params in wrong:
         reply = await link.request("tools/call", params)
-        reply.failed_with(
-            *codes,
-            what=f"tools/call with the params {params}",
-        )
+        reply.failed_with(*codes, what=f"tools/call with the params {params}")
 
 
 @error_codes.must(

@@ -185,11 +185,7 @@ async def without_version(link: NewLink) -> None:
         ("protocolVersion 20251125", {**opening, "protocolVersion": 20251125}),
     ):
         reply = await link.request("initialize", params)
-        reply.failed_with(
-            INVALID_PARAMS,
-            INVALID_REQUEST,
-            what=f"initialize with {what}",
-        )
+        reply.failed_with(INVALID_PARAMS, INVALID_REQUEST, what=f"initialize with {what}")
     check_good(await link.request("initialize", opening), "the good initialize after bad ones")
 
 
@@ -199,11 +195,7 @@ async def incomplete(link: NewLink) -> None:
     for name in ("capabilities", "clientInfo"):
         params = {key: value for key, value in link.opening().items() if key != name}
         reply = await link.request("initialize", params)
-        reply.failed_with(
-            INVALID_PARAMS,
-            INVALID_REQUEST,
-            what=f"initialize without {name}",
-        )
+        reply.failed_with(INVALID_PARAMS, INVALID_REQUEST, what=f"initialize without {name}")
 
 
 # Capabilities on both sides, operation, the end
@@ -438,10 +430,7 @@ async def before_all(talk: ServerTalk) -> None:
     link = await talk.connect()
     method, params = talk.early_request()
     reply = await outcome(link, await link.send(method, params))
-    check(
-        not reply.good,
-        f"{method} was served before initialize",
-    )
+    check(not reply.good, f"{method} was served before initialize")
 
 
 @initialization.should(
@@ -501,10 +490,7 @@ async def initialized_first(talk: ServerTalk, link: NewLink) -> None:
     await link.say(notification(INITIALIZED))
     method, params = talk.early_request()
     reply = await outcome(link, await link.send(method, params))
-    check(
-        not reply.good,
-        f"{method} was served without initialize",
-    )
+    check(not reply.good, f"{method} was served without initialize")
     check_good(await link.request("initialize", link.opening()), "initialize")
 
 

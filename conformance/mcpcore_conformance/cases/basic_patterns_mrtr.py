@@ -370,10 +370,7 @@ async def malformed_answer(talk: ServerTalk) -> None:
     for answer in wrong:
         reply = await first_round(link, asked)
         again = await ask(link, asked, **_with(link, reply, answer))
-        check(
-            failed(again) or needs_input(again),
-            f"the answer {answer!r} was taken: {again}",
-        )
+        check(failed(again) or needs_input(again), f"the answer {answer!r} was taken: {again}")
 
 
 def _texts(request: Any) -> list[str]:

@@ -34,10 +34,7 @@ async def echoed(link: Link, payload: bytes, identifier: str) -> None:
     spoilt = link.spoilt
     sent = await link.say(payload, headers=headers_as_for(link, link.plain))
     reply = await link.reply(Sent(identifier, sent.exchange, link.plain))
-    check(
-        reply.good,
-        f"a request with the id {identifier!r} got {reply}",
-    )
+    check(reply.good, f"a request with the id {identifier!r} got {reply}")
     assert reply.message is not None
     found = reply.message.id
     check(found == identifier, f"the id {identifier!r} came back as {found!r}")

@@ -692,11 +692,7 @@ async def no_progress_on_listen(talk: ServerTalk, point: OpenEndpoint) -> None:
 
 @receiving_messages_cases.must(
     "Changes come on the streams of subscriptions/listen alone.",
-    needs=(
-        "tools.listChanged",
-        "tool:test_trigger_tool_change",
-        "tool:test_tool_with_progress",
-    ),
+    needs=("tools.listChanged", "tool:test_trigger_tool_change", "tool:test_tool_with_progress"),
 )
 async def no_changes_on_calls(talk: ServerTalk, point: OpenEndpoint) -> None:
     """A change that somebody has subscribed to does not go over the stream of a call.

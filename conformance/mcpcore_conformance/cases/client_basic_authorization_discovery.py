@@ -12,11 +12,7 @@ from mcpcore_conformance.kit.client_sign_in import (
 )
 from mcpcore_conformance.kit.client_talk import ClientTalk
 from mcpcore_conformance.kit.model import MODERN, SINCE_2025_06_18, SINCE_2025_11_25, Page
-from mcpcore_conformance.kit.protected import (
-    OAUTH_PLACE,
-    OPENID_PLACE,
-    RESOURCE_PLACE,
-)
+from mcpcore_conformance.kit.protected import OAUTH_PLACE, OPENID_PLACE, RESOURCE_PLACE
 from mcpcore_conformance.kit.verdicts import check
 
 page = Page("basic/authorization/authorization-server-discovery")

@@ -98,10 +98,7 @@ async def offers_known_version(link: ReadyLink) -> None:
     """The version that a client asks for is one that exists."""
     offered = link.requests("initialize")[0].params.get("protocolVersion")
     row = BY_NAME.get(offered) if isinstance(offered, str) else None
-    check(
-        row is not None and row.handshake,
-        f"initialize asks for the version {offered!r}",
-    )
+    check(row is not None and row.handshake, f"initialize asks for the version {offered!r}")
 
 
 @begun.should(

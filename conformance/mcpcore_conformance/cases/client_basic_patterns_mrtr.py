@@ -134,14 +134,7 @@ async def one_retry_only(talk: ClientTalk) -> None:
 
 @client_requirements_basic_workflow.must(
     "inputResponses has a result for each input request, of the right shape.",
-    **scripted(
-        call(),
-        needs=(
-            "elicitation",
-            "sampling",
-            "roots",
-        ),
-    ),
+    **scripted(call(), needs=("elicitation", "sampling", "roots")),
 )
 async def fulfils(talk: ClientTalk, link: CalledLink, message: Call) -> None:
     """All that was asked for is there when the request is made again."""

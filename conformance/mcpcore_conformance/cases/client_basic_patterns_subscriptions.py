@@ -8,14 +8,7 @@ from mcpcore_conformance.kit.client_link import ClientLink
 from mcpcore_conformance.kit.client_steps import listen, listing, pause, scripted, together
 from mcpcore_conformance.kit.client_talk import ClientTalk, ReadyLink
 from mcpcore_conformance.kit.messages import Message, result
-from mcpcore_conformance.kit.model import (
-    MODERN,
-    ONE_CHANNEL,
-    STDIO,
-    STREAMABLE,
-    Binding,
-    Page,
-)
+from mcpcore_conformance.kit.model import MODERN, ONE_CHANNEL, STDIO, STREAMABLE, Binding, Page
 from mcpcore_conformance.kit.verdicts import check, need
 
 page = Page("basic/patterns/subscriptions")

@@ -6,9 +6,7 @@ from mcpcore_conformance.cases.server_lists import announced, listed, steady
 from mcpcore_conformance.kit.asking import entries, failed
 from mcpcore_conformance.kit.content import check_base64, check_mime_type, check_result, each_answer
 from mcpcore_conformance.kit.link import Link
-from mcpcore_conformance.kit.lists import (
-    check_unique,
-)
+from mcpcore_conformance.kit.lists import check_unique
 from mcpcore_conformance.kit.messages import INVALID_PARAMS, METHOD_NOT_FOUND, Kind, Message
 from mcpcore_conformance.kit.model import Page
 from mcpcore_conformance.kit.reply import Reply

@@ -349,10 +349,7 @@ async def full_schema(talk: ServerTalk) -> None:
 async def invalid_result(talk: ServerTalk) -> None:
     """Arguments that break the tool's schema give a result with isError."""
     reply = await _invalid(talk)
-    check(
-        reply.good and failed(reply),
-        f"invalid arguments got {reply}, not a result with isError",
-    )
+    check(reply.good and failed(reply), f"invalid arguments got {reply}, not a result with isError")
 
 
 @case.should("error-handling/invalid-arguments-error", "The error -32602.", UNTIL_2025_06_18)
@@ -503,10 +500,7 @@ async def embedding_capability(talk: ServerTalk) -> None:
     block(await called(talk, "test_embedded_resource", {}), "resource")
     link = await talk.open()
     reply = await link.request("resources/list")
-    check(
-        reply.good,
-        f"resources are embedded, and resources/list got {reply}",
-    )
+    check(reply.good, f"resources are embedded, and resources/list got {reply}")
 
 
 async def _structured(talk: ServerTalk) -> list[tuple[Tool, dict[str, Any]]]:

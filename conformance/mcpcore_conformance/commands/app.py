@@ -18,11 +18,7 @@ STATUSES = (
     " inconclusive; 2 wrong usage; 3 nothing could be run, or a file cannot be written; 130"
     " interrupted."
 )
-app = typer.Typer(
-    epilog=STATUSES,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = typer.Typer(epilog=STATUSES, no_args_is_help=True, rich_markup_mode=None)
 
 JSON_ALONE = "--json goes with --list; --report json gives the results of a run"
 

@@ -9,11 +9,7 @@ from mcpcore.spec.methods import lookup
 from mcpcore.spec.revisions import Revision
 from mcpcore.spec.types.base import META_SERVER_INFO
 from mcpcore_conformance.kit.client_wire import Asked
-from mcpcore_conformance.kit.messages import (
-    METHOD_NOT_FOUND,
-    UNSUPPORTED_VERSION,
-    Message,
-)
+from mcpcore_conformance.kit.messages import METHOD_NOT_FOUND, UNSUPPORTED_VERSION, Message
 from mcpcore_conformance.kit.protected import PlainReply
 
 Answer = dict[str, Any]

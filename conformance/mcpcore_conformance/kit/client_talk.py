@@ -10,13 +10,7 @@ from msgspec import UNSET, Struct, UnsetType, field
 from mcpcore.spec.revisions import Revision
 from mcpcore_conformance.kit.client_link import ClientLink
 from mcpcore_conformance.kit.client_serving import Serving
-from mcpcore_conformance.kit.client_wire import (
-    Arrival,
-    Came,
-    Ended,
-    Host,
-    HostWire,
-)
+from mcpcore_conformance.kit.client_wire import Arrival, Came, Ended, Host, HostWire
 from mcpcore_conformance.kit.hosts.http import HttpWire
 from mcpcore_conformance.kit.hosts.lines import LinesWire
 from mcpcore_conformance.kit.hosts.stdio import StdioWire

@@ -23,12 +23,7 @@ from mcpcore_conformance.kit.messages import Id
 from mcpcore_conformance.kit.model import Binding
 from mcpcore_conformance.kit.tokens import Tokens
 from mcpcore_conformance.kit.verdicts import Findings, Inconclusive, NotApplicable
-from mcpcore_conformance.kit.wire import (
-    Kept,
-    Refused,
-    Stage,
-    Wire,
-)
+from mcpcore_conformance.kit.wire import Kept, Refused, Stage, Wire
 
 
 class Timing(Struct, frozen=True):

@@ -1,7 +1,7 @@
 """Which tests claim to prove which requirements, read from their source without running it."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from msgspec import Struct
@@ -41,15 +41,16 @@ def claims(source: str, path: str) -> list[Evidence]:
     if MARKER not in source:
         return []
     tree = ast.parse(source, path)
+    names = {MARKER, *_other_names(tree)}
     owners = {
         id(call): node.name
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
         for decorator in node.decorator_list
-        for call in _markers(decorator)
+        for call in _markers(decorator, names)
     }
     found = []
-    for call in _markers(tree):
+    for call in _markers(tree, names):
         place = f"{path}:{call.lineno}"
         owner = owners.get(id(call), "")
         if owner and not owner.lower().startswith("test"):
@@ -63,7 +64,14 @@ def claims(source: str, path: str) -> list[Evidence]:
     return sorted(found, key=lambda claim: claim.line)
 
 
-def _markers(tree: ast.AST) -> Iterator[ast.Call]:
+def _other_names(tree: ast.Module) -> Iterator[str]:
+    """What a module calls the marker, for a table of many."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.value) == MARKER:
+            yield from map(ast.unparse, node.targets)
+
+
+def _markers(tree: ast.AST, names: Collection[str]) -> Iterator[ast.Call]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == MARKER:
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in names:
             yield node

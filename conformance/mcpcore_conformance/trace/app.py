@@ -17,12 +17,7 @@ from mcpcore_conformance.trace.conversations import chosen
 from mcpcore_conformance.trace.reading import TraceFile, follow, read
 from mcpcore_conformance.trace.replay import Step, parts, play_part
 from mcpcore_conformance.trace.show import timeline
-from mcpcore_transports.commands.options import (
-    ConnectOptions,
-    MockOptions,
-    connecting,
-    gathering,
-)
+from mcpcore_transports.commands.options import ConnectOptions, MockOptions, connecting, gathering
 from mcpcore_transports.commands.output import Exit, Failure, escaped, guarded
 from mcpcore_transports.commands.target import client_settings, split_target
 from mcpcore_transports.stream.settings import parse_address

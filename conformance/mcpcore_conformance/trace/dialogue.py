@@ -13,15 +13,7 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
-from mcpcore.trace.format import (
-    MESSAGES,
-    TO_CLIENT,
-    TO_SERVER,
-    Direction,
-    Header,
-    Record,
-    classify,
-)
+from mcpcore.trace.format import MESSAGES, TO_CLIENT, TO_SERVER, Direction, Header, Record, classify
 from mcpcore.wire.redaction import HIDDEN
 from mcpcore_conformance.trace.reading import Entry
 

@@ -73,11 +73,7 @@ _TABLE = (
     ),
     _rule("result-id", "a result is for a request that waits for one", f"{_INDEX}/result-id"),
     _rule("error-id", "an error is for a request that waits for an answer", f"{_INDEX}/error-id"),
-    _rule(
-        "one-answer",
-        "a request is answered once",
-        f"{_INDEX}/result-id",
-    ),
+    _rule("one-answer", "a request is answered once", f"{_INDEX}/result-id"),
     _rule(
         "notification-unanswered",
         "a notification is never answered",

@@ -11,12 +11,7 @@ from msgspec import structs
 
 from mcpcore_conformance.trace.check import LineChecker, shown, total
 from mcpcore_transports.commands.gateway import maker, only_target
-from mcpcore_transports.commands.options import (
-    BeforeServerOptions,
-    Opt,
-    gathering,
-    trace_settings,
-)
+from mcpcore_transports.commands.options import BeforeServerOptions, Opt, gathering, trace_settings
 from mcpcore_transports.commands.output import Exit, Failure, escaped, guarded, say
 from mcpcore_transports.commands.serve import in_folder, serve_with
 from mcpcore_transports.gateway.settings import GatewaySettings

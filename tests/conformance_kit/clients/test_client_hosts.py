@@ -26,14 +26,7 @@ from wsproto.events import (
     TextMessage,
 )
 
-from mcpcore_conformance.kit.client_wire import (
-    Arrival,
-    Asked,
-    Came,
-    HostSettings,
-    HostWire,
-    Signal,
-)
+from mcpcore_conformance.kit.client_wire import Arrival, Asked, Came, HostSettings, HostWire, Signal
 from mcpcore_conformance.kit.heard import Done, Gone, Noise, Text, header
 from mcpcore_conformance.kit.hosts.door import Door
 from mcpcore_conformance.kit.hosts.http import HttpHost, HttpWire
@@ -456,10 +449,7 @@ async def test_a_websocket_is_opened_and_its_head_is_heard() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "offers", "selected"),
-    [
-        (HostSettings(subprotocol=None), ("mcp",), None),
-        (HostSettings(), ("chat",), None),
-    ],
+    [(HostSettings(subprotocol=None), ("mcp",), None), (HostSettings(), ("chat",), None)],
 )
 async def test_which_subprotocol_is_selected(
     settings: HostSettings, offers: tuple[str, ...], selected: str | None

@@ -16,62 +16,11 @@ from mcpcore_conformance.run.clients import Command, prepare_client, run_client
 from mcpcore_conformance.run.plan import Settings
 from mcpcore_conformance.run.registry import all_cases
 from mcpcore_conformance.run.run import Listener
+from tests.conformance_kit.clients.small_client import CLIENT
 
 pytestmark = pytest.mark.anyio
 LEGACY, MODERN = BY_NAME["2025-11-25"], BY_NAME["2026-07-28"]
 TIMING = ClientTiming(start=20.0, answer=10.0, exit=20.0, quiet=0.02)
-CLIENT = """
-import json, os, socket, sys, time, urllib.parse
-
-HOW = os.environ["HOW"]
-scenario = os.environ["MCP_CONFORMANCE_SCENARIO"]
-if scenario not in ("initialize", "tools_call"):
-    if HOW == "ends":
-        sys.exit(0)
-    if HOW == "fails":
-        sys.exit("unknown scenario")
-    if HOW == "hangs":
-        time.sleep(600)
-url = urllib.parse.urlsplit(sys.argv[-1])
-connection = socket.create_connection((url.hostname, url.port))
-lines = connection.makefile("rb")
-
-def say(**message):
-    connection.sendall(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\\n")
-
-def ask(method, params):
-    say(id=method, method=method, params=params)
-    for line in lines:
-        said = json.loads(line)
-        if said.get("method") == "ping":
-            say(id=said["id"], result={})
-        elif said.get("id") == method:
-            if "error" in said and HOW not in ("goes on", "both"):
-                sys.exit("refused")
-            given = said.get("result", {}).get("protocolVersion", version)
-            if HOW == "of one revision" and given != version:
-                sys.exit("another version")
-            return "error" not in said
-    sys.exit("the server is gone")
-
-info = {"name": "small", "version": "1"}
-version = "1999-12-31" if HOW == "odd" else "2025-11-25"
-opening = {"protocolVersion": version, "capabilities": {}, "clientInfo": info}
-opened = ask("initialize", opening)
-if HOW != "unready" and opened | (HOW != "both"):
-    say(method="notifications/initialized")
-if HOW == "invalid":
-    connection.sendall(b'{"jsonrpc":"2.0","method":5}\\n')
-own = {"protocolVersion": "2026-07-28", "clientCapabilities": {}, "clientInfo": info}
-meta = {"_meta": {f"io.modelcontextprotocol/{each}": own[each] for each in own}}
-more = meta if HOW == "both" and not opened else {}
-ask("tools/list", more)
-if scenario == "tools_call":
-    ask("tools/call", {"name": "add_numbers", "arguments": {"a": 1, "b": 2}, **more})
-connection.close()
-if scenario not in ("initialize", "tools_call") and HOW == "plain and fails":
-    sys.exit("unknown scenario")
-"""
 
 OVER_HTTP = """
 import json, os, sys, urllib.error, urllib.request

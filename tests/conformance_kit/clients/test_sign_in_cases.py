@@ -1,6 +1,7 @@
 """What the authorization pages demand of clients: each rule is held by cases that ours passes."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -33,287 +34,212 @@ SECURITY = f"{PAGE}/security-considerations"
 CODE = f"{SECURITY}/authorization-code-protection"
 REDIRECTION = f"{SECURITY}/open-redirection"
 
-PROVEN = [
-    pytest.param(
-        (f"{SERVER}/client-endpoints",),
-        marks=pytest.mark.requirement("basic/authorization/access-metadata"),
+proves = pytest.mark.requirement
+
+PROVEN: tuple[tuple[Any, ...], ...] = (
+    (proves("basic/authorization/access-metadata"), f"{SERVER}/client-endpoints"),
+    (
+        proves("basic/authorization/metadata-client", "basic/authorization/base-url"),
+        f"{PAGE}/authorization-base-url/client-metadata-at-root",
     ),
-    pytest.param(
-        (f"{PAGE}/authorization-base-url/client-metadata-at-root",),
-        marks=pytest.mark.requirement(
-            "basic/authorization/metadata-client", "basic/authorization/base-url"
-        ),
+    (proves("basic/authorization/metadata-first"), f"{FALLBACKS}/client-metadata-first"),
+    (proves("basic/authorization/fallback-paths"), f"{FALLBACKS}/client-default-paths"),
+    (
+        proves("basic/authorization/registration-supported"),
+        f"{PAGE}/dynamic-client-registration/client-registers",
     ),
-    pytest.param(
-        (f"{FALLBACKS}/client-metadata-first",),
-        marks=pytest.mark.requirement("basic/authorization/metadata-first"),
+    (
+        proves("basic/authorization/version-header"),
+        f"{PAGE}/server-metadata-discovery-headers/client-version-header",
     ),
-    pytest.param(
-        (f"{FALLBACKS}/client-default-paths",),
-        marks=pytest.mark.requirement("basic/authorization/fallback-paths"),
+    (
+        proves("basic/authorization/authorization-server-discovery/registration-per-issuer"),
+        f"{LOCATION}/client-state-per-server",
     ),
-    pytest.param(
-        (f"{PAGE}/dynamic-client-registration/client-registers",),
-        marks=pytest.mark.requirement("basic/authorization/registration-supported"),
+    (
+        proves("basic/authorization/authorization-server-discovery/both-mechanisms"),
+        f"{RESOURCE}/client-challenged-place",
+        f"{RESOURCE}/client-path-first",
+        f"{RESOURCE}/client-root-then",
     ),
-    pytest.param(
-        (f"{PAGE}/server-metadata-discovery-headers/client-version-header",),
-        marks=pytest.mark.requirement("basic/authorization/version-header"),
+    (
+        proves("basic/authorization/authorization-server-discovery/parse-challenge"),
+        f"{RESOURCE}/client-challenge-syntax",
     ),
-    pytest.param(
-        (f"{LOCATION}/client-state-per-server",),
-        marks=pytest.mark.requirement(
-            "basic/authorization/authorization-server-discovery/registration-per-issuer"
-        ),
-    ),
-    pytest.param(
-        (
-            f"{RESOURCE}/client-challenged-place",
-            f"{RESOURCE}/client-path-first",
-            f"{RESOURCE}/client-root-then",
-        ),
-        marks=pytest.mark.requirement(
-            "basic/authorization/authorization-server-discovery/both-mechanisms"
-        ),
-    ),
-    pytest.param(
-        (f"{RESOURCE}/client-challenge-syntax",),
-        marks=pytest.mark.requirement(
-            "basic/authorization/authorization-server-discovery/parse-challenge"
-        ),
-    ),
-    pytest.param(
-        (f"{SERVER}/client-openid",),
-        marks=pytest.mark.requirement(
+    (
+        proves(
             "basic/authorization/authorization-server-discovery/several-endpoints",
             "basic/authorization/index/client-both-discoveries",
         ),
+        f"{SERVER}/client-openid",
     ),
-    pytest.param(
-        (f"{SERVER}/client-order-with-path",),
-        marks=pytest.mark.requirement(
-            "basic/authorization/authorization-server-discovery/order-with-path"
-        ),
+    (
+        proves("basic/authorization/authorization-server-discovery/order-with-path"),
+        f"{SERVER}/client-order-with-path",
     ),
-    pytest.param(
-        (f"{SERVER}/client-order-without-path",),
-        marks=pytest.mark.requirement(
-            "basic/authorization/authorization-server-discovery/order-without-path"
-        ),
+    (
+        proves("basic/authorization/authorization-server-discovery/order-without-path"),
+        f"{SERVER}/client-order-without-path",
     ),
-    pytest.param(
-        (f"{SERVER}/client-issuer-identical",),
-        marks=pytest.mark.requirement(
-            "basic/authorization/authorization-server-discovery/issuer-identical"
-        ),
+    (
+        proves("basic/authorization/authorization-server-discovery/issuer-identical"),
+        f"{SERVER}/client-issuer-identical",
     ),
-    pytest.param(
-        (f"{LOCATION}/client-named-server",),
-        marks=pytest.mark.requirement(
+    (
+        proves(
             "basic/authorization/authorization-server-discovery/use-protected-resource-metadata"
         ),
+        f"{LOCATION}/client-named-server",
     ),
-    pytest.param(
-        (
-            f"{REGISTRATION}/pre-registration/client-before-others",
-            f"{REGISTRATION}/client-id-metadata-documents/client-before-registration",
-        ),
-        marks=pytest.mark.requirement(
+    (
+        proves(
             "basic/authorization/client-registration/priority",
             "basic/authorization/client-registration/metadata-documents",
         ),
+        f"{REGISTRATION}/pre-registration/client-before-others",
+        f"{REGISTRATION}/client-id-metadata-documents/client-before-registration",
     ),
-    pytest.param(
-        (f"{REGISTRATION}/implementation-requirements/client-id-form",),
-        marks=pytest.mark.requirement(
+    (
+        proves(
             "basic/authorization/client-registration/metadata-document-rules",
             "basic/authorization/client-registration/document-on-https",
             "basic/authorization/client-registration/client-id-form",
         ),
+        f"{REGISTRATION}/implementation-requirements/client-id-form",
     ),
-    pytest.param(
-        (f"{REGISTRATION}/advertising-cimd-support/client-looks",),
-        marks=pytest.mark.requirement("basic/authorization/client-registration/check-support"),
+    (
+        proves("basic/authorization/client-registration/check-support"),
+        f"{REGISTRATION}/advertising-cimd-support/client-looks",
     ),
-    pytest.param(
-        (f"{REGISTRATION}/pre-registration/client-credentials",),
-        marks=pytest.mark.requirement("basic/authorization/client-registration/static-credentials"),
+    (
+        proves("basic/authorization/client-registration/static-credentials"),
+        f"{REGISTRATION}/pre-registration/client-credentials",
     ),
-    pytest.param(
-        (f"{APPLICATION}/client-application-type",),
-        marks=pytest.mark.requirement("basic/authorization/client-registration/application-type"),
+    (
+        proves("basic/authorization/client-registration/application-type"),
+        f"{APPLICATION}/client-application-type",
     ),
-    pytest.param(
-        (f"{APPLICATION}/client-fitting-type",),
-        marks=pytest.mark.requirement("basic/authorization/client-registration/native-type"),
+    (
+        proves("basic/authorization/client-registration/native-type"),
+        f"{APPLICATION}/client-fitting-type",
     ),
-    pytest.param(
-        (f"{APPLICATION}/client-registration-refused",),
-        marks=pytest.mark.requirement(
-            "basic/authorization/client-registration/registration-failures"
-        ),
+    (
+        proves("basic/authorization/client-registration/registration-failures"),
+        f"{APPLICATION}/client-registration-refused",
     ),
-    pytest.param(
-        (f"{APPLICATION}/client-refusal-shown",),
-        marks=pytest.mark.requirement(
-            "basic/authorization/client-registration/registration-error-shown"
-        ),
+    (
+        proves("basic/authorization/client-registration/registration-error-shown"),
+        f"{APPLICATION}/client-refusal-shown",
     ),
-    pytest.param(
-        (f"{REGISTRATION}/authorization-server-binding/client-registers-anew",),
-        marks=pytest.mark.requirement("basic/authorization/client-registration/bound-to-issuer"),
+    (
+        proves("basic/authorization/client-registration/bound-to-issuer"),
+        f"{REGISTRATION}/authorization-server-binding/client-registers-anew",
     ),
-    pytest.param(
-        (f"{REGISTRATION}/authorization-server-binding/client-mismatch-told",),
-        marks=pytest.mark.requirement("basic/authorization/client-registration/mismatch-surfaced"),
+    (
+        proves("basic/authorization/client-registration/mismatch-surfaced"),
+        f"{REGISTRATION}/authorization-server-binding/client-mismatch-told",
     ),
-    pytest.param(
-        (f"{REGISTRATION}/client-registration/client-own-id",),
-        marks=pytest.mark.requirement("basic/authorization/index/obtain-client-id"),
+    (
+        proves("basic/authorization/index/obtain-client-id"),
+        f"{REGISTRATION}/client-registration/client-own-id",
     ),
-    pytest.param(
-        (f"{SCOPES}/client-challenge-decides",),
-        marks=pytest.mark.requirement(
+    (
+        proves(
             "basic/authorization/index/no-scope-assumptions",
             "basic/authorization/index/challenge-authoritative",
         ),
+        f"{SCOPES}/client-challenge-decides",
     ),
-    pytest.param(
-        (f"{SCOPES}/client-challenged-scopes",),
-        marks=pytest.mark.requirement("basic/authorization/index/least-privilege"),
+    (proves("basic/authorization/index/least-privilege"), f"{SCOPES}/client-challenged-scopes"),
+    (
+        proves("basic/authorization/index/scope-priority"),
+        f"{SCOPES}/client-challenged-scopes",
+        f"{SCOPES}/client-supported-scopes",
+        f"{SCOPES}/client-no-scopes",
     ),
-    pytest.param(
-        (
-            f"{SCOPES}/client-challenged-scopes",
-            f"{SCOPES}/client-supported-scopes",
-            f"{SCOPES}/client-no-scopes",
-        ),
-        marks=pytest.mark.requirement("basic/authorization/index/scope-priority"),
+    (proves("basic/authorization/index/keep-granted-scopes"), f"{STEP_UP}/client-keeps-scopes"),
+    (proves("basic/authorization/index/step-up"), f"{STEP_UP}/client-asks-for-more"),
+    (proves("basic/authorization/index/step-up-limits"), f"{STEP_UP}/client-bounded"),
+    (
+        proves("basic/authorization/index/record-issuer", "basic/authorization/index/validate-iss"),
+        f"{RESPONSE}/client-right-issuer",
+        f"{RESPONSE}/client-wrong-issuer",
+        f"{RESPONSE}/client-missing-issuer",
     ),
-    pytest.param(
-        (f"{STEP_UP}/client-keeps-scopes",),
-        marks=pytest.mark.requirement("basic/authorization/index/keep-granted-scopes"),
-    ),
-    pytest.param(
-        (f"{STEP_UP}/client-asks-for-more",),
-        marks=pytest.mark.requirement("basic/authorization/index/step-up"),
-    ),
-    pytest.param(
-        (f"{STEP_UP}/client-bounded",),
-        marks=pytest.mark.requirement("basic/authorization/index/step-up-limits"),
-    ),
-    pytest.param(
-        (
-            f"{RESPONSE}/client-right-issuer",
-            f"{RESPONSE}/client-wrong-issuer",
-            f"{RESPONSE}/client-missing-issuer",
-        ),
-        marks=pytest.mark.requirement(
-            "basic/authorization/index/record-issuer", "basic/authorization/index/validate-iss"
-        ),
-    ),
-    pytest.param(
-        (f"{RESPONSE}/client-issuer-as-text",),
-        marks=pytest.mark.requirement("basic/authorization/index/iss-exact"),
-    ),
-    pytest.param(
-        (f"{RESPONSE}/client-errors-too",),
-        marks=pytest.mark.requirement("basic/authorization/index/iss-errors-too"),
-    ),
-    pytest.param(
-        (
-            f"{NAMED}/client-both-requests",
-            f"{NAMED}/client-refresh",
-        ),
-        marks=pytest.mark.requirement(
+    (proves("basic/authorization/index/iss-exact"), f"{RESPONSE}/client-issuer-as-text"),
+    (proves("basic/authorization/index/iss-errors-too"), f"{RESPONSE}/client-errors-too"),
+    (
+        proves(
             "basic/authorization/index/resource-indicators",
             "basic/authorization/index/resource-both-requests",
         ),
+        f"{NAMED}/client-both-requests",
+        f"{NAMED}/client-refresh",
     ),
-    pytest.param(
-        (f"{NAMED}/client-names-server",),
-        marks=pytest.mark.requirement("basic/authorization/index/resource-names-server"),
+    (proves("basic/authorization/index/resource-names-server"), f"{NAMED}/client-names-server"),
+    (
+        proves("basic/authorization/index/resource-canonical"),
+        f"{INDEX}/canonical-server-uri/client-canonical",
     ),
-    pytest.param(
-        (f"{INDEX}/canonical-server-uri/client-canonical",),
-        marks=pytest.mark.requirement("basic/authorization/index/resource-canonical"),
+    (
+        proves("basic/authorization/index/resource-specific"),
+        f"{INDEX}/canonical-server-uri/client-specific",
     ),
-    pytest.param(
-        (f"{INDEX}/canonical-server-uri/client-specific",),
-        marks=pytest.mark.requirement("basic/authorization/index/resource-specific"),
+    (
+        proves("basic/authorization/index/token-rules"),
+        f"{INDEX}/token-handling/client-server-alone",
     ),
-    pytest.param(
-        (f"{INDEX}/token-handling/client-server-alone",),
-        marks=pytest.mark.requirement("basic/authorization/index/token-rules"),
-    ),
-    pytest.param(
-        (f"{TOKENS}/client-signed-in-every-request",),
-        marks=pytest.mark.requirement(
+    (
+        proves(
             "basic/authorization/index/token-header",
             "basic/authorization/index/token-every-request",
         ),
+        f"{TOKENS}/client-signed-in-every-request",
     ),
-    pytest.param(
-        (f"{TOKENS}/client-signed-in-not-in-query",),
-        marks=pytest.mark.requirement("basic/authorization/index/token-not-in-query"),
+    (
+        proves("basic/authorization/index/token-not-in-query"),
+        f"{TOKENS}/client-signed-in-not-in-query",
     ),
-    pytest.param(
-        (f"{INDEX}/token-handling/client-own-tokens",),
-        marks=pytest.mark.requirement("basic/authorization/index/no-foreign-tokens"),
+    (
+        proves("basic/authorization/index/no-foreign-tokens"),
+        f"{INDEX}/token-handling/client-own-tokens",
     ),
-    pytest.param(
-        (f"{REFRESH}/client-confidential",),
-        marks=pytest.mark.requirement("basic/authorization/index/refresh-confidential"),
+    (proves("basic/authorization/index/refresh-confidential"), f"{REFRESH}/client-confidential"),
+    (proves("basic/authorization/index/refresh-grant-type"), f"{REFRESH}/client-grant-type"),
+    (proves("basic/authorization/index/refresh-not-assumed"), f"{REFRESH}/client-none-assumed"),
+    (
+        proves("basic/authorization/security-considerations/redirect-https"),
+        f"{SECURITY}/communication-security/client-redirect-uri",
     ),
-    pytest.param(
-        (f"{REFRESH}/client-grant-type",),
-        marks=pytest.mark.requirement("basic/authorization/index/refresh-grant-type"),
+    (proves("basic/authorization/security-considerations/pkce"), f"{CODE}/client-pkce"),
+    (
+        proves("basic/authorization/security-considerations/pkce-s256"),
+        f"{CODE}/client-s256",
+        f"{CODE}/client-no-plain",
     ),
-    pytest.param(
-        (f"{REFRESH}/client-none-assumed",),
-        marks=pytest.mark.requirement("basic/authorization/index/refresh-not-assumed"),
-    ),
-    pytest.param(
-        (f"{SECURITY}/communication-security/client-redirect-uri",),
-        marks=pytest.mark.requirement("basic/authorization/security-considerations/redirect-https"),
-    ),
-    pytest.param(
-        (f"{CODE}/client-pkce",),
-        marks=pytest.mark.requirement("basic/authorization/security-considerations/pkce"),
-    ),
-    pytest.param(
-        (f"{CODE}/client-s256", f"{CODE}/client-no-plain"),
-        marks=pytest.mark.requirement("basic/authorization/security-considerations/pkce-s256"),
-    ),
-    pytest.param(
-        (f"{CODE}/client-pkce-absent",),
-        marks=pytest.mark.requirement(
+    (
+        proves(
             "basic/authorization/security-considerations/pkce-verified",
             "basic/authorization/security-considerations/pkce-oauth-absent",
         ),
+        f"{CODE}/client-pkce-absent",
     ),
-    pytest.param(
-        (f"{CODE}/client-pkce-absent-openid",),
-        marks=pytest.mark.requirement(
-            "basic/authorization/security-considerations/pkce-oidc-absent"
-        ),
+    (
+        proves("basic/authorization/security-considerations/pkce-oidc-absent"),
+        f"{CODE}/client-pkce-absent-openid",
     ),
-    pytest.param(
-        (f"{REDIRECTION}/client-registered-redirect",),
-        marks=pytest.mark.requirement(
-            "basic/authorization/security-considerations/redirects-registered"
-        ),
+    (
+        proves("basic/authorization/security-considerations/redirects-registered"),
+        f"{REDIRECTION}/client-registered-redirect",
     ),
-    pytest.param(
-        (
-            f"{REDIRECTION}/client-state",
-            f"{REDIRECTION}/client-wrong-state",
-            f"{REDIRECTION}/client-missing-state",
-        ),
-        marks=pytest.mark.requirement("basic/authorization/security-considerations/state"),
+    (
+        proves("basic/authorization/security-considerations/state"),
+        f"{REDIRECTION}/client-state",
+        f"{REDIRECTION}/client-wrong-state",
+        f"{REDIRECTION}/client-missing-state",
     ),
-]
-"""The cases that hold rules, each case in the newest revision of the rule that has it."""
+)
+"""Rules, and the cases that hold them, each in the newest revision of the rule that has it."""
 
 
 @pytest.fixture(scope="module")
@@ -325,11 +251,7 @@ def warm() -> Iterator[Sequence[str]]:
 
 def test_the_cases_are_as_strong_as_their_rules_and_are_there_in_their_revisions() -> None:
     rows = {each.id: each for each in REQUIREMENTS}
-    proofs = [(each.values[0], mark) for each in PROVEN for mark in each.marks]
-    assert len(proofs) == len(PROVEN)
-    for ids, mark in proofs:
-        assert isinstance(ids, tuple)
-        assert isinstance(mark, pytest.MarkDecorator)
+    for mark, *ids in PROVEN:
         cases = [CASES[id] for id in ids]
         for name in mark.args:
             row = rows[name]
@@ -340,8 +262,11 @@ def test_the_cases_are_as_strong_as_their_rules_and_are_there_in_their_revisions
 
 @pytest.mark.anyio
 @pytest.mark.long
-@pytest.mark.parametrize("ids", PROVEN, ids=lambda ids: ids[0].removeprefix(f"{PAGE}/"))
-async def test_our_client_keeps_the_rule(ids: tuple[str, ...], warm: Sequence[str]) -> None:
+@pytest.mark.parametrize(
+    "ids",
+    [pytest.param(ids, marks=mark, id=ids[0].removeprefix(f"{PAGE}/")) for mark, *ids in PROVEN],
+)
+async def test_our_client_keeps_the_rule(ids: list[str], warm: Sequence[str]) -> None:
     for id in ids:
         case = CASES[id]
         result = await play_client(

@@ -4,36 +4,28 @@ from pathlib import Path
 
 import pytest
 
-from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision
+from mcpcore.spec.revisions import REVISIONS, Revision
 from mcpcore_conformance.kit.model import LEGACY, Binding, Page, Verdict
 from mcpcore_conformance.kit.talk import ServerTalk
 from mcpcore_conformance.kit.verdicts import Broken
 from mcpcore_conformance.reports.report import report_of
 from mcpcore_conformance.reports.traces import write_traces
 from mcpcore_conformance.run.expected import judge
-from mcpcore_conformance.run.plan import Settings
-from mcpcore_conformance.run.run import Listener, Run
-from mcpcore_conformance.run.servers import prepare, run_server
-from mcpcore_conformance.run.stages import subject_of
+from mcpcore_conformance.run.run import Run
 from mcpcore_conformance.run.transcript import BEGINS
 from mcpcore_conformance.trace import read
 from mcpcore_conformance.trace.check import check
 from mcpcore_conformance.trace.replay import replay
-from mcpcore_transports.targets import parse_target
+from tests.conformance_kit.runs import OLD, run_of
 from tests.warm import PYTHON
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
 EVERYTHING = (*PYTHON, "-m", "mcpcore_conformance.everything.server", "--stdio")
 HANDSHAKES = [each for each in REVISIONS if each.handshake]
-R = BY_NAME["2025-11-25"]
 
 
-async def played(page: Page, *revisions: Revision) -> Run:
-    subjects = [subject_of(parse_target([*EVERYTHING]))]
-    settings = Settings(revisions=revisions, jobs=1, timeout=20.0)
-    run = prepare(subjects, page.cases, settings)
-    await run_server(run, subjects, Listener())
-    return run
+async def played(page: Page, revision: str) -> Run:
+    return await run_of(EVERYTHING, page.cases, revision, jobs=1, timeout=20.0)
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -57,7 +49,7 @@ async def test_the_trace_of_a_failure_on_a_kept_conversation_is_whole(
         await link.ask("prompts/list")
         raise Broken("as it is")
 
-    run = await played(page, revision)
+    run = await played(page, revision.name)
     assert [each.verdict for each in run.results] == [Verdict.PASSED, Verdict.FAILED]
     report = report_of(run, judge(run, (), strict=False))
     (name,) = write_traces(report, str(tmp_path)).values()
@@ -117,7 +109,7 @@ async def test_a_conversation_that_a_case_has_opened_by_hand_serves_the_next_one
         """Opens one of its own."""
         seen.append((await talk.open()).begun)
 
-    run = await played(page, R)
+    run = await played(page, OLD)
     assert [each.verdict for each in run.results] == [Verdict.PASSED] * 5
     assert seen == [True, False]
     assert {each.binding for each in run.results} == {Binding.STDIO}

@@ -69,10 +69,7 @@ def test_each_clause_is_on_a_page_of_its_revision(revision: Revision) -> None:
             "2025-06-18/basic/transports#security-warning",
         ),
         (*("basic/transports/stdio", "stdio", "2026-07-28"), "2026-07-28/basic/transports/stdio"),
-        (
-            *("basic/index", "error-responses", "2024-11-05"),
-            "2024-11-05/basic/messages#responses",
-        ),
+        (*("basic/index", "error-responses", "2024-11-05"), "2024-11-05/basic/messages#responses"),
         (*("server/tools", "calling-tools", "2024-11-05"), "2024-11-05/server/tools#calling-tools"),
     ],
 )

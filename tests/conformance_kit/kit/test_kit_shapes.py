@@ -1,7 +1,6 @@
 """The kit's shapes against the official JSON schemas: what those refuse, the kit refuses too."""
 
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ from jsonschema import Draft7Validator, Draft202012Validator
 
 from mcpcore.spec.revisions import BY_NAME, REVISIONS, Revision
 from mcpcore_conformance.kit.shapes import params_problem, result_problem
+from tests.conformance_kit.spoiling import GONE, changed, places
 from tests.spec.oracle import FOLDER, definitions, needs_schemas
 
 INFO = {"name": "n", "version": "1", "title": "t", "websiteUrl": "https://example.com"}
@@ -264,7 +264,6 @@ def _messages(revision: Revision) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 SAMPLES = [sample for revision in REVISIONS for sample in _samples(revision)]
 WRONG: list[Any] = [None, True, 0, -1, 1.5, 10_000, "wrong", [], [1], {}, {"type": "wrong"}]
-GONE = object()
 STRICTER: tuple[str, ...] = (
     "_meta has to be an object",
     "resultType has to be 'complete'",
@@ -281,26 +280,6 @@ STRICTER: tuple[str, ...] = (
 """Where the kit refuses what the schemas let through, and the pages do not."""
 
 
-def _places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    items = enumerate(value) if isinstance(value, list) else value.items()
-    for key, inner in items:
-        yield (*path, key)
-        if isinstance(inner, (dict, list)):
-            yield from _places(inner, (*path, key))
-
-
-def _changed(sample: Sample, path: tuple[str | int, ...], wrong: Any) -> Sample:
-    value = deepcopy(sample.value)
-    inner: Any = value
-    for key in path[:-1]:
-        inner = inner[key]
-    if wrong is GONE:
-        del inner[path[-1]]
-    else:
-        inner[path[-1]] = wrong
-    return sample._replace(value=value)
-
-
 pytestmark = needs_schemas
 
 
@@ -315,11 +294,12 @@ def test_good_values_are_taken_by_both(sample: Sample) -> None:
 def test_what_the_official_schema_refuses_the_kit_refuses(data: st.DataObject) -> None:
     sample = data.draw(st.sampled_from(SAMPLES), label="sample")
     for _ in range(data.draw(st.integers(1, 2))):
-        places = [*_places(sample.value)]
-        if not places:
+        paths = [*places(sample.value)]
+        if not paths:
             break
-        path = data.draw(st.sampled_from(places), label="place")
-        sample = _changed(sample, path, data.draw(st.sampled_from([*WRONG, GONE])))
+        path = data.draw(st.sampled_from(paths), label="place")
+        wrong = data.draw(st.sampled_from([*WRONG, GONE]))
+        sample = sample._replace(value=changed(sample.value, path, wrong))
     problem = sample.problem()
     if not sample.official():
         assert problem, sample
@@ -330,8 +310,8 @@ def test_what_the_official_schema_refuses_the_kit_refuses(data: st.DataObject) -
 @pytest.mark.share(4)
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda each: f"{each.revision.name}-{each[1]}")
 def test_every_single_change_that_the_official_schema_refuses(sample: Sample) -> None:
-    for path in _places(sample.value):
+    for path in places(sample.value):
         for wrong in (*WRONG, GONE):
-            changed = _changed(sample, path, wrong)
+            spoilt = sample._replace(value=changed(sample.value, path, wrong))
             # the kit first, which takes less time and refuses nearly all
-            assert changed.problem() or changed.official(), (path, wrong)
+            assert spoilt.problem() or spoilt.official(), (path, wrong)

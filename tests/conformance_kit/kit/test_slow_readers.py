@@ -16,12 +16,8 @@ from mcpcore_conformance.kit.bindings.stdio import StdioWire
 from mcpcore_conformance.kit.log import Log
 from mcpcore_conformance.kit.messages import encode, request
 from mcpcore_conformance.kit.model import Binding, Verdict
-from mcpcore_conformance.run.plan import Settings
-from mcpcore_conformance.run.registry import all_cases
-from mcpcore_conformance.run.run import Listener
-from mcpcore_conformance.run.servers import prepare, run_server
-from mcpcore_conformance.run.stages import everything, subject_of
-from mcpcore_transports.targets import parse_target
+from mcpcore_conformance.run.stages import everything
+from tests.conformance_kit.runs import cases_of, run_of
 
 SERVER = """
 import json, os, sys
@@ -59,11 +55,8 @@ async def test_what_is_dropped_while_nobody_reads_is_missed(
 ) -> None:
     path = tmp_path / "server.py"
     path.write_text(SERVER)
-    subjects = [subject_of(parse_target([sys.executable, str(path), how]))]
-    cases = [each for each in all_cases() if each.id == "basic/transports/stdio/stdio/slow-reader"]
-    settings = Settings(revisions=(BY_NAME["2025-11-25"],), timeout=patience)
-    run = prepare(subjects, cases, settings)
-    await run_server(run, subjects, Listener())
+    cases = cases_of("basic/transports/stdio/stdio/slow-reader")
+    run = await run_of([sys.executable, str(path), how], cases, timeout=patience)
     (result,) = run.results
     assert result.verdict is verdict, result.detail
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,14 @@ from mcpcore_conformance.run.clients import Command, prepare_client, run_client
 from mcpcore_conformance.run.followers import HOMES, HOMES_OF_CLIENTS
 from mcpcore_conformance.run.plan import Settings
 from mcpcore_conformance.run.registry import all_cases
-from mcpcore_conformance.run.run import Listener
+from mcpcore_conformance.run.run import Listener, Run
 from mcpcore_conformance.run.selection import select
 from mcpcore_conformance.run.servers import prepare, run_server
 from mcpcore_conformance.run.stages import subject_of
 from mcpcore_transports.targets import parse_target
 from tests.command import Done
+from tests.conformance_kit.clients.small_client import CLIENT
+from tests.conformance_kit.runs import run_of
 from tests.warm import PYTHON
 
 pytestmark = pytest.mark.usefixtures("warm_programs")
@@ -28,70 +31,23 @@ REVISION = BY_NAME["2025-11-25"]
 NOTHING_ELSE = HOMES_OF_CLIENTS["noise"]
 MESSAGES, IDS, ARRAYS = (HOMES_OF_CLIENTS[each] for each in ("message", "id", "array"))
 PLACES = ("basic/index", "basic/lifecycle", "basic/transports/stdio", "basic/utilities/ping")
-
-CLIENT = """
-import json, os, socket, sys, time, urllib.parse
-
-HOW, VERSION = os.environ["HOW"], "2025-11-25"
-ODD = {"null": {"id": None}, "float": {"id": 1.0}, "other": {"jsonrpc": "1.0"}}
-ODD["params"] = {"params": []}
-ODD["cursor"] = {"params": {"cursor": 7}}
-if os.environ["MCP_CONFORMANCE_SCENARIO"] not in ("initialize", "tools_call"):
-    sys.exit("unknown scenario")
-url = urllib.parse.urlsplit(sys.argv[-1])
-connection = socket.create_connection((url.hostname, url.port))
-lines = connection.makefile("rb")
-
-def say(**message):
-    connection.sendall(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\\n")
-
-def ask(method, params):
-    message = {"id": method, "method": method, "params": params}
-    if method == "tools/list":
-        message.update(ODD.get(HOW, {}))
-    say(**message)
-    for line in lines:
-        try:
-            said = json.loads(line)
-        except ValueError:
-            continue
-        if said.get("method") == "ping":
-            say(id=said["id"], result={}, **({"jsonrpc": "1.0"} if HOW == "answer" else {}))
-        elif "method" in said and "id" in said:
-            say(id=said["id"], error={"code": -32601, "message": "no"})
-        elif said.get("id") == message["id"] or (HOW == "any id" and "method" not in said):
-            return said["result"] if "result" in said else sys.exit("refused")
-    sys.exit("the server is gone")
-
-if HOW == "banner":
-    connection.sendall(b"a small client\\n")
-info = {"name": "small", "version": "1"}
-opened = ask("initialize", {"protocolVersion": VERSION, "capabilities": {}, "clientInfo": info})
-if opened["protocolVersion"] != VERSION:
-    sys.exit("another version")
-say(method="notifications/initialized")
-if HOW == "log":
-    connection.sendall(b"ready to go\\n")
-if HOW == "batch":
-    connection.sendall(b'[{"jsonrpc":"2.0","id":"b","method":"ping"}]\\n')
-if HOW == "meta":
-    say(id="m", method="ping", params={"_meta": 7})
-if HOW == "version":
-    connection.sendall(b'{"jsonrpc":"1.0","method":"notifications/com.example/odd"}\\n')
-ask("tools/list", {})
-if HOW == "reason":
-    say(method="notifications/cancelled", params={"requestId": "tools/list", "reason": 7})
-if os.environ["MCP_CONFORMANCE_SCENARIO"] == "tools_call":
-    ask("tools/call", {"name": "add_numbers", "arguments": {"a": 1, "b": 2}})
-if HOW == "stays":
-    time.sleep(600)
-connection.close()
-"""
+STRICT = "fails, of one revision"
+"""Ways of the client: it plays no scenario that it does not know, and speaks one revision."""
 
 
 def of(results: list[Result], *verdicts: Verdict) -> list[str]:
     """The cases with these verdicts."""
     return [each.case.id for each in results if each.verdict in verdicts]
+
+
+async def run_on_client(how: str, places: Sequence[str], timeout: float) -> Run:
+    """A run of cases on the client with that fault."""
+    cases = [each for each in select(all_cases(), places) if each.side is Side.CLIENT]
+    command = Command([sys.executable, "-c", CLIENT], env={**os.environ, "HOW": f"{STRICT}, {how}"})
+    settings = Settings(revisions=(REVISION,), timeout=timeout)
+    run = prepare_client(command, [Binding.TCP], cases, settings)
+    await run_client(run, command, Listener())
+    return run
 
 
 @pytest.mark.anyio
@@ -120,11 +76,7 @@ def of(results: list[Result], *verdicts: Verdict) -> list[str]:
 async def test_a_fault_of_the_messages_of_a_client(
     how: str, failed: list[str], passed: int
 ) -> None:
-    cases = [each for each in select(all_cases(), PLACES) if each.side is Side.CLIENT]
-    command = Command([sys.executable, "-c", CLIENT], env={**os.environ, "HOW": how})
-    settings = Settings(revisions=(REVISION,), timeout=10.0)
-    run = prepare_client(command, [Binding.TCP], cases, settings)
-    await run_client(run, command, Listener())
+    run = await run_on_client(how, PLACES, 10.0)
     assert of(run.results, Verdict.FAILED, Verdict.WEAK) == failed
     assert len(of(run.results, Verdict.PASSED)) >= passed
     hidden = [each for each in run.results if each.verdict is Verdict.INCONCLUSIVE]
@@ -134,12 +86,7 @@ async def test_a_fault_of_the_messages_of_a_client(
 @pytest.mark.long
 @pytest.mark.anyio
 async def test_a_client_that_does_not_end_fails_in_no_case_that_is_about_something_else() -> None:
-    cases = [each for each in select(all_cases(), PLACES[:2]) if each.side is Side.CLIENT]
-    command = Command([sys.executable, "-c", CLIENT], env={**os.environ, "HOW": "stays"})
-    run = prepare_client(
-        command, [Binding.TCP], cases, Settings(revisions=(REVISION,), timeout=1.0)
-    )
-    await run_client(run, command, Listener())
+    run = await run_on_client("stays", PLACES[:2], 1.0)
     assert of(run.results, Verdict.FAILED, Verdict.WEAK) == []
     hidden = [each for each in run.results if each.verdict is Verdict.INCONCLUSIVE]
     assert len(hidden) > 4
@@ -168,9 +115,7 @@ time.sleep(600)
 async def test_a_server_that_does_not_end() -> None:
     places = ("basic/transports/stdio/shutdown", "basic/lifecycle/stdio")
     cases = [each for each in select(all_cases(), places) if each.side is Side.SERVER]
-    subjects = [subject_of(parse_target([sys.executable, "-c", STUBBORN]))]
-    run = prepare(subjects, cases, Settings(revisions=(REVISION,), timeout=1.0))
-    await run_server(run, subjects, Listener())
+    run = await run_of([sys.executable, "-c", STUBBORN], cases, timeout=1.0)
     found = {HOMES["end of input"], HOMES["SIGTERM"]}
     assert {*of(run.results, Verdict.FAILED, Verdict.WEAK)} == found
     hidden = [each.detail for each in run.results if each.verdict is Verdict.INCONCLUSIVE]
@@ -219,7 +164,7 @@ def by_pytest(folder: Path, *words: str) -> Done:
     return subprocess.run(
         command,
         cwd=folder,
-        env={**os.environ, "HOW": "version"},
+        env={**os.environ, "HOW": f"{STRICT}, version"},
         capture_output=True,
         text=True,
         timeout=120,

@@ -3,36 +3,32 @@
 import json
 import sys
 from collections.abc import Iterable
-from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conformance.mutants.fault import Fault
-from conformance.mutants.faulty_wire import FaultyStage
-from mcpcore.spec.revisions import BY_NAME
 from mcpcore_conformance.kit.messages import error, notification, result
 from mcpcore_conformance.kit.model import Binding, Verdict
-from mcpcore_conformance.kit.wire import Stage
-from mcpcore_conformance.run.plan import Settings
 from mcpcore_conformance.run.registry import all_cases
-from mcpcore_conformance.run.run import Listener, Run
-from mcpcore_conformance.run.servers import prepare, run_server
-from mcpcore_conformance.run.stages import Subject, subject_of
-from mcpcore_conformance.subjects.core import CoreStage
-from mcpcore_transports.targets import HttpTarget, parse_target
+from mcpcore_conformance.run.run import Run
+from tests.conformance_kit.runs import OLD, cases_of, faulty, run_of
+from tests.conformance_kit.servers.asking_programs import COMMON
 from tests.conformance_kit.servers.streaming_programs import SessionHandler, SessionServer, Value
 
 pytestmark = pytest.mark.anyio
 
-SERVER = """
-import json, sys
+_SERVER = r"""
+import contextlib
 
-FAULT = sys.argv[1]
-ECHO = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
-TOOLS = [{"name": "echo", "inputSchema": ECHO, "description": "Says it again."}]
+TOOLS = [{"name": "echo", "inputSchema": schema("text"), "description": "Says it again."}]
 VERSIONS = ("2025-06-18", "2025-11-25")
 opened = False
+
+def write(said):
+    with lock, contextlib.suppress(OSError):
+        print(json.dumps(said, indent=2 if FAULT == "many lines" else None), flush=True)
 
 def put(id, **what):
     if FAULT == "ids as texts" and id is not None:
@@ -42,10 +38,13 @@ def put(id, **what):
     if FAULT == "ids as fractions" and id is not None:
         id = float(id)
     said = {"jsonrpc": "2.0", "id": id, **what}
-    print(json.dumps(said, indent=2 if FAULT == "many lines" else None), flush=True)
-
-def fail(id, code):
-    put(id, error={"code": code, "message": "no"})
+    quick = said.get("result") == {} or "serverInfo" in said.get("result", {})
+    if FAULT != "slow" or quick:
+        write(said)
+    if FAULT == "slow" and not quick or FAULT == "answers later again" and id is not None:
+        timer = threading.Timer(0.4, write, [said])
+        timer.daemon = FAULT != "slow"
+        timer.start()
 
 def text(words, **more):
     if FAULT == "no number":
@@ -77,37 +76,27 @@ def answer(method, params):
         return None if params.get("cursor") is not None else {"tools": TOOLS}
     return call(params)
 
-for line in sys.stdin:
-    try:
-        said = json.loads(line)
-    except ValueError:
-        fail(None, -32700)
+for said in messages():
+    id, method, params = said.get("id"), said.get("method"), said.get("params", {})
+    if method is None:
         continue
-    good = isinstance(said, dict) and said.get("jsonrpc") == "2.0"
-    method, id = (said.get("method"), said.get("id")) if good else (None, None)
-    known = isinstance(id, (str, int)) and not isinstance(id, bool)
-    if good and "method" not in said:
-        continue
-    if good and "id" not in said and isinstance(method, str):
+    if "id" not in said:
         if FAULT == "answers notifications":
-            fail(None, -32601)
+            fail(-32601)
         if FAULT == "answers notifications well":
             put(None, result={})
-        continue
-    params = said.get("params", {}) if good else None
-    if not known or not isinstance(method, str) or not isinstance(params, dict):
-        fail(id if known else None, -32600)
+    elif not isinstance(params, dict) or (not opened and method not in ("initialize", "ping")):
+        fail(-32600, id)
     elif method == "ping":
         put(id, result={})
-    elif not opened and method != "initialize":
-        fail(id, -32600)
     elif method not in ("initialize", "tools/list", "tools/call"):
-        fail(id, -32601)
+        fail(-32601, id)
     elif (found := answer(method, params)) is None:
-        fail(id, -32602)
+        fail(-32602, id)
     else:
         put(id, result=found)
 """
+SERVER = COMMON + _SERVER
 NOTIFICATIONS = "basic/index/notifications"
 ANSWERED = {
     f"{NOTIFICATIONS}/unknown",
@@ -127,14 +116,11 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-async def ran(fault: str, tmp_path: Path) -> Run:
-    """A run of all cases in one revision."""
+async def ran(fault: str, tmp_path: Path, *cases: str, **settings: Any) -> Run:
+    """A run of these cases, or of all."""
     path = tmp_path / "server.py"
     path.write_text(SERVER)
-    subjects = [subject_of(parse_target([sys.executable, str(path), fault]))]
-    run = prepare(subjects, all_cases(), Settings(revisions=(BY_NAME["2025-11-25"],), timeout=5.0))
-    await run_server(run, subjects, Listener())
-    return run
+    return await run_of([sys.executable, str(path), fault], cases_of(*cases), **settings)
 
 
 @pytest.mark.share(5)
@@ -212,6 +198,29 @@ async def test_a_list_without_end_hides_nothing_but_what_its_pages_have(tmp_path
     assert hidden == [f"{PAGES}/request-format/pages-differ"]
 
 
+OTHERS = (
+    "basic/index/error-codes/parse-error",
+    "basic/index/messages/not-an-object",
+    "basic/index/messages/not-json",
+    "basic/index/notifications/unknown",
+    "basic/index/requests/id-type",
+    "basic/index/result-responses/number-and-string",
+    "basic/index/requests/method-type",
+    "basic/patterns/progress/progress-flow/malformed-token",
+)
+
+
+@pytest.mark.parametrize(
+    "fault", [pytest.param("slow", marks=pytest.mark.long), "answers later again"]
+)
+async def test_what_comes_late_is_not_held_against_what_comes_next(
+    fault: str, tmp_path: Path
+) -> None:
+    run = await ran(fault, tmp_path, *OTHERS, jobs=1, timeout=60.0)
+    verdicts = {each.case.id: each.verdict for each in run.results}
+    assert verdicts == dict.fromkeys(OTHERS, Verdict.PASSED)
+
+
 class Retorts(SessionHandler):
     """Has a body for everything, as some frameworks do."""
 
@@ -233,14 +242,12 @@ class Retorts(SessionHandler):
 
 async def test_what_no_message_is_in_answer_to_a_notification_hides_no_other_case() -> None:
     cases = [each for each in all_cases() if each.id.startswith(("basic/index", "basic/lifecycle"))]
-    with SessionServer(Retorts, "2025-11-25") as server, server.serving():
-        subjects = [subject_of(HttpTarget(f"http://{server.authority}/mcp"))]
-        run = prepare(subjects, cases, Settings(revisions=(BY_NAME["2025-11-25"],), timeout=5.0))
-        await run_server(run, subjects, Listener())
+    with SessionServer(Retorts, OLD) as server, server.serving():
+        run = await run_of(f"http://{server.authority}/mcp", cases)
     failed = {each.case.id: each.detail for each in run.results if each.verdict is Verdict.FAILED}
     assert {*failed} == ANSWERED
     assert {each.startswith("an answer came, 'null', to ") for each in failed.values()} == {True}
-    assert run.features[Binding.HTTP, "2025-11-25"].pace.longest > 0.0
+    assert run.features[Binding.HTTP, OLD].pace.longest > 0.0
 
 
 class Streams(SessionHandler):
@@ -258,11 +265,9 @@ class Streams(SessionHandler):
 @pytest.mark.parametrize("before", [b"", b"data: "])
 async def test_what_is_no_event_of_a_stream_is_shown(before: bytes) -> None:
     handler = type("Handler", (Streams,), {"before": before})
-    cases = [each for each in all_cases() if each.id == "server/tools/listing-tools/shape"]
-    with SessionServer(handler, "2025-11-25") as server, server.serving():
-        subjects = [subject_of(HttpTarget(f"http://{server.authority}/mcp"))]
-        run = prepare(subjects, cases, Settings(revisions=(BY_NAME["2025-11-25"],), timeout=5.0))
-        await run_server(run, subjects, Listener())
+    cases = cases_of("server/tools/listing-tools/shape")
+    with SessionServer(handler, OLD) as server, server.serving():
+        run = await run_of(f"http://{server.authority}/mcp", cases)
     begin = before.decode() + '{"jsonrpc": "2.0", "id": 2, "result":'
     said = f"tools/list got HTTP status 200 with an event stream of which {begin!r}"
     assert [each.detail.startswith(said[:-1]) for each in run.results] == [True]
@@ -283,12 +288,6 @@ class _Floods(Fault):
     ("logs", "said"), [(99, "no answer"), (500, "no answer among 500 messages")]
 )
 async def test_that_an_answer_is_lost_in_other_messages_is_told(logs: int, said: str) -> None:
-    async def make(stack: AsyncExitStack) -> Stage:
-        return FaultyStage(await stack.enter_async_context(CoreStage()), lambda: _Floods(logs))
-
-    case = "server/tools/error-handling/unknown-tool"
-    subjects = [Subject(Binding.CORE, "floods", make)]
-    settings = Settings(revisions=(BY_NAME["2025-11-25"],))
-    run = prepare(subjects, [each for each in all_cases() if each.id == case], settings)
-    await run_server(run, subjects, Listener())
+    subject = faulty(Binding.CORE, lambda: _Floods(logs))
+    run = await run_of(subject, cases_of("server/tools/error-handling/unknown-tool"))
     assert [each.detail for each in run.results] == [f"tools/call got {said}, not an error"]

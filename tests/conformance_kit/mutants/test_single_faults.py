@@ -1,28 +1,18 @@
 """One fault of a server is found by the few cases that are about it, and hides little else."""
 
-from collections.abc import Callable
-from contextlib import AsyncExitStack
 from typing import Any
 
-import anyio
 import pytest
 
-from conformance.mutants.fault import Fault
-from conformance.mutants.faults import answers_to, asks, declines, results_of
-from conformance.mutants.faulty_wire import FaultyStage
-from mcpcore.spec.revisions import BY_NAME
+from conformance.mutants.edits import drop, each, first, over, put, to, where
+from conformance.mutants.fault import Breaks
+from conformance.mutants.faults import answers_to, asks, declines, errors_of, fails, results_of
 from mcpcore_conformance.kit.apart import CURSOR, SCOPE, TTL
 from mcpcore_conformance.kit.model import Binding, Result, Verdict
-from mcpcore_conformance.kit.wire import Stage
 from mcpcore_conformance.run.followers import HOMES
-from mcpcore_conformance.run.plan import Settings
 from mcpcore_conformance.run.registry import all_cases
-from mcpcore_conformance.run.run import Listener
-from mcpcore_conformance.run.servers import prepare, run_server
-from mcpcore_conformance.run.stages import Subject
-from mcpcore_conformance.subjects.core import CoreStage
+from tests.conformance_kit.runs import NEW, OLD, faulty, ran
 
-OLD, NEW = "2025-11-25", "2026-07-28"
 PING = HOMES["ping"]
 OPENED = HOMES["initialize"]
 FOUND = HOMES["server/discover"]
@@ -31,8 +21,8 @@ CALLED = HOMES["tools/call"]
 ERRORS = HOMES["error"]
 COMPLETED = HOMES["completion/complete"]
 SHAPES = {
-    HOMES[each]
-    for each in (
+    HOMES[method]
+    for method in (
         "tools/list",
         "tools/call",
         "resources/list",
@@ -47,66 +37,29 @@ TYPE = "basic/index/resulttype/named"
 CALLS_APART = "basic/patterns/mrtr/client-requirements-basic-workflow/calls-apart"
 
 Value = dict[str, Any]
-Made = Callable[[], Fault]
 
 
-def result(method: str, value: Any) -> Made:
+def result(method: str, value: Any) -> Breaks:
     """Answer with this in the place of a good result."""
-    return answers_to(method, lambda said: {**said, "result": value} if "result" in said else said)
+    return answers_to(method, over("result", to(value)))
 
 
-def member(method: str, name: str, value: Any) -> Made:
+def member(method: str, name: str, value: Any) -> Breaks:
     """Set a member of good results."""
-    return results_of(method, lambda found: {**found, name: value})
+    return results_of(method, put(**{name: value}))
 
 
-def without(method: str, name: str) -> Made:
+def without(method: str, name: str) -> Breaks:
     """Leave a member out of good results."""
-    return results_of(method, lambda found: {k: v for k, v in found.items() if k != name})
-
-
-def refuses(method: str) -> Made:
-    """Do not know a method."""
-    error = {"code": -32601, "message": "no such method"}
-    return answers_to(method, lambda said: {"jsonrpc": "2.0", "id": said["id"], "error": error})
-
-
-def errors(edit: Callable[[Value], Value]) -> Made:
-    """Edit errors."""
-    return answers_to("", lambda said: edit(said) if "error" in said else said)
-
-
-def coded(said: Value) -> Value:
-    return {**said, "error": {**said["error"], "code": str(said["error"]["code"])}}
-
-
-def texted(said: Value) -> Value:
-    return {**said, "id": str(said["id"])} if "id" in said else said
-
-
-def listed(found: Value) -> Value:
-    return {**found, "tools": [{"name": "odd"}, *found["tools"]]}
-
-
-def entry(found: Value) -> Value:
-    return {**found, "capabilities": {**found["capabilities"], "tools": True}}
+    return results_of(method, drop(name))
 
 
 def drawn(found: Value) -> Value:
     """One tool more that only reads; the images of all tools are no base64."""
-    if "tools" in found:
-        return {**found, "tools": [_reading(each) for each in found["tools"]]}
-    blocks = found.get("content", [])
-    return {**found, "content": [_torn(each) for each in blocks]} if blocks else found
-
-
-def _reading(tool: Value) -> Value:
-    image = tool["name"] == "test_image_content"
-    return {**tool, "annotations": {"readOnlyHint": True}} if image else tool
-
-
-def _torn(block: Value) -> Value:
-    return {**block, "data": "no base64!"} if block["type"] == "image" else block
+    hints = {"readOnlyHint": True}
+    read = where(lambda tool: tool["name"] == "test_image_content", put(annotations=hints))
+    torn = where(lambda block: block["type"] == "image", put(data="no base64!"))
+    return dict(over("content", each(torn))(over("tools", each(read))(found)))
 
 
 def spoken(found: Value) -> Value:
@@ -115,38 +68,42 @@ def spoken(found: Value) -> Value:
     return found if simple else {**found, "messages": [{"role": "system", "content": []}]}
 
 
-def hinted(name: str, value: Any) -> Made:
+def hinted(name: str, value: Any) -> Breaks:
     """Set a hint of every result that has it."""
-    return results_of("", lambda found: {**found, name: value} if name in found else found)
+    return results_of("", over(name, to(value)))
 
 
-def ending(cursor: Any) -> Made:
+def ending(cursor: Any) -> Breaks:
     """Give a cursor that is no text on the last page of every list."""
 
     def last(found: Value) -> Value:
         lists = ("tools", "resources", "prompts", "resourceTemplates")
-        page = any(isinstance(found.get(each), list) for each in lists)
+        page = any(isinstance(found.get(name), list) for name in lists)
         return {CURSOR: cursor, **found} if page else found
 
     return results_of("", last)
 
 
-def schemas(schema: Any) -> Made:
+def schemas(schema: Any) -> Breaks:
     """Give the first tool another input schema."""
-
-    def first(found: Value) -> Value:
-        one, *others = found["tools"]
-        return {**found, "tools": [{**one, "inputSchema": schema}, *others]}
-
-    return results_of("tools/list", first)
+    return results_of("tools/list", over("tools", first(put(inputSchema=schema))))
 
 
-TABLE: tuple[tuple[str, str, Made, set[str], int], ...] = (
+def listed(tools: list[Value]) -> list[Value]:
+    return [{"name": "odd"}, *tools]
+
+
+def is_error(said: Value) -> bool:
+    return "error" in said
+
+
+FLAT = over("capabilities", put(tools=True))
+TABLE: tuple[tuple[str, str, Breaks, set[str], int], ...] = (
     # what is wrong, where, how, the cases that fail, cases that pass nevertheless at least
     ("ping-number", OLD, result("ping", 5), {PING}, 220),
     ("ping-null", OLD, result("ping", None), {PING}, 220),
     ("ping-full", OLD, member("ping", "odd", 1), {PING}, 220),
-    ("ping-unknown", OLD, refuses("ping"), {PING}, 220),
+    ("ping-unknown", OLD, fails("ping", -32601), {PING}, 220),
     ("initialize-number", OLD, result("initialize", 5), {OPENED}, 0),
     ("initialize-no-info", OLD, without("initialize", "serverInfo"), {OPENED}, 220),
     ("initialize-info", OLD, member("initialize", "serverInfo", "x"), {OPENED}, 220),
@@ -154,22 +111,16 @@ TABLE: tuple[tuple[str, str, Made, set[str], int], ...] = (
     ("initialize-no-version", OLD, without("initialize", "protocolVersion"), {OPENED}, 215),
     ("initialize-version", OLD, member("initialize", "protocolVersion", 20251125), {OPENED}, 215),
     ("initialize-array", OLD, member("initialize", "capabilities", []), {OPENED}, 80),
-    ("initialize-tools", OLD, results_of("initialize", entry), {OPENED}, 220),
-    ("ids-text", OLD, answers_to("", texted), {OPENED}, 0),
+    ("initialize-tools", OLD, results_of("initialize", FLAT), {OPENED}, 220),
+    ("ids-text", OLD, answers_to("", over("id", str)), {OPENED}, 0),
     ("discover-number", NEW, result("server/discover", 5), {FOUND}, 210),
-    ("discover-unknown", NEW, refuses("server/discover"), {FOUND}, 210),
+    ("discover-unknown", NEW, fails("server/discover", -32601), {FOUND}, 210),
     ("discover-no-type", NEW, without("server/discover", "resultType"), {FOUND, TYPE}, 250),
     ("discover-text", NEW, member("server/discover", "supportedVersions", NEW), {FOUND}, 250),
     ("discover-array", NEW, member("server/discover", "capabilities", []), {FOUND}, 85),
     ("tools-number", OLD, result("tools/list", 5), {TOOLS}, 140),
     ("tools-null", NEW, member("tools/list", "tools", None), {TOOLS}, 150),
-    (
-        "tools-entry",
-        OLD,
-        results_of("tools/list", listed),
-        {TOOLS},
-        210,
-    ),
+    ("tools-entry", OLD, results_of("tools/list", over("tools", listed)), {TOOLS}, 210),
     ("call-number", OLD, result("tools/call", 5), {CALLED}, 170),
     ("call-number", NEW, result("tools/call", 5), {CALLED}, 190),
     ("call-no-content", OLD, without("tools/call", "content"), {CALLED}, 220),
@@ -185,28 +136,18 @@ TABLE: tuple[tuple[str, str, Made, set[str], int], ...] = (
     ("completion-flat", OLD, result("completion/complete", {"values": []}), {COMPLETED}, 210),
     ("tools-schema-array", OLD, schemas({"type": "array"}), {TOOLS}, 150),
     ("tools-schema-null", OLD, schemas(None), {TOOLS}, 150),
-    ("error-code", OLD, errors(coded), {ERRORS}, 170),
-    ("error-code", NEW, errors(coded), {ERRORS}, 190),
-    ("error-and-null", NEW, errors(lambda said: {**said, "result": None}), {ERRORS}, 190),
+    ("error-code", OLD, errors_of("", over("code", str)), {ERRORS}, 170),
+    ("error-code", NEW, errors_of("", over("code", str)), {ERRORS}, 190),
+    ("error-and-null", NEW, answers_to("", where(is_error, put(result=None))), {ERRORS}, 190),
     ("all-meta", OLD, member("", "_meta", 5), {OPENED, *SHAPES, *ACCEPTED}, 180),
     ("all-meta", NEW, member("", "_meta", 5), {FOUND, *SHAPES}, 200),
 )
 
 
-def played(revision: str, *faults: Made, only: str = "") -> list[Result]:
+def played(revision: str, *faults: Breaks, only: str = "") -> list[Result]:
     """A run of all cases on the core with faults, or of those whose ids begin so."""
-
-    async def make(stack: AsyncExitStack) -> Stage:
-        stage: Stage = await stack.enter_async_context(CoreStage())
-        for fault in faults:
-            stage = FaultyStage(stage, fault)
-        return stage
-
-    subjects = [Subject(Binding.CORE, "faulty", make)]
     cases = [case for case in all_cases() if case.id.startswith(only)]
-    run = prepare(subjects, cases, Settings(revisions=(BY_NAME[revision],), named=True))
-    anyio.run(run_server, run, subjects, Listener())
-    return run.results
+    return ran(faulty(Binding.CORE, *faults), cases, revision).results
 
 
 @pytest.mark.share(12)
@@ -215,7 +156,7 @@ def played(revision: str, *faults: Made, only: str = "") -> list[Result]:
     [pytest.param(*rest, id=f"{name}-{rest[0]}") for name, *rest in TABLE],
 )
 def test_a_fault_fails_the_cases_that_are_about_it(
-    revision: str, fault: Made, failed: set[str], passed: int
+    revision: str, fault: Breaks, failed: set[str], passed: int
 ) -> None:
     results = played(revision, fault)
     assert {each.case.id for each in results if each.verdict is Verdict.FAILED} == failed
@@ -226,22 +167,10 @@ def test_a_fault_fails_the_cases_that_are_about_it(
     assert [each.detail for each in hidden if not any(name in each.detail for name in named)] == []
 
 
-def announces_nothing() -> Made:
-    """Declare no list that changes, and no resources to subscribe to."""
-    return member("server/discover", "capabilities", {"tools": {}, "resources": {}})
-
-
-def fails(method: str) -> Made:
-    """Answer with an internal error in the place of a result, and of any other error."""
-    error = {"code": -32603, "message": "something went wrong"}
-    return answers_to(method, lambda said: {"jsonrpc": "2.0", "id": said["id"], "error": error})
-
-
-def calls_fail() -> Made:
-    """Tools fail, whatever they are called with."""
-    return member("tools/call", "isError", True)
-
-
+NO_CHANGES = member("server/discover", "capabilities", {"tools": {}, "resources": {}})
+"""Declares no list that changes, and no resources to subscribe to."""
+CALLS_FAIL = member("tools/call", "isError", True)
+COMPLETIONS = "server/utilities/completion/security/"
 PROMPTS = "server/prompts/implementation-considerations"
 NO_LISTENING = declines(asks("subscriptions/listen"), -32603)
 
@@ -249,16 +178,16 @@ NO_LISTENING = declines(asks("subscriptions/listen"), -32603)
 @pytest.mark.parametrize(
     ("revision", "faults", "only", "blamed"),
     [
-        (NEW, (announces_nothing(), NO_LISTENING), "basic/patterns/subscriptions/", False),
+        (NEW, (NO_CHANGES, NO_LISTENING), "basic/patterns/subscriptions/", False),
         (NEW, (NO_LISTENING,), "basic/patterns/subscriptions/", True),
-        (OLD, (calls_fail(),), "server/tools/calling-tools/no-arguments", False),
-        (OLD, (fails("completion/complete"),), "server/utilities/completion/security/", False),
-        (OLD, (fails("prompts/get"),), f"{PROMPTS}/further-argument", False),
+        (OLD, (CALLS_FAIL,), "server/tools/calling-tools/no-arguments", False),
+        (OLD, (fails("completion/complete", -32603),), COMPLETIONS, False),
+        (OLD, (fails("prompts/get", -32603),), f"{PROMPTS}/further-argument", False),
     ],
     ids=["no-changes", "changes", "failing-tool", "internal", "failing-prompt"],
 )
 def test_what_need_not_be_its_fault_is_not_blamed_on_a_server(
-    revision: str, faults: tuple[Made, ...], only: str, blamed: bool
+    revision: str, faults: tuple[Breaks, ...], only: str, blamed: bool
 ) -> None:
     results = played(revision, *faults, only=only)
     assert results

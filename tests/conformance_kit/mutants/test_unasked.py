@@ -1,25 +1,25 @@
 """Programs that say what nobody has asked for, and slow ones: which case blames them for it."""
 
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
-from mcpcore.spec.revisions import BY_NAME, Revision
+from conformance.mutants.edits import over, put, to
+from conformance.mutants.fault import Breaks, Fault, Value
+from conformance.mutants.faults import answers_to, asks, responds, results_of
+from conformance.mutants.lists import also
+from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.types.base import META_LOG_LEVEL
 from mcpcore_conformance.kit.account import Account, Unasked
 from mcpcore_conformance.kit.heard import Text
 from mcpcore_conformance.kit.messages import encode, error, notification, parse, request, result
-from mcpcore_conformance.kit.model import Verdict
+from mcpcore_conformance.kit.model import Binding, Verdict
 from mcpcore_conformance.kit.shapes import SUBSCRIPTION
-from mcpcore_conformance.run.plan import Settings
-from mcpcore_conformance.run.registry import all_cases
-from mcpcore_conformance.run.run import Listener
-from mcpcore_conformance.run.servers import prepare, run_server
-from mcpcore_conformance.run.stages import subject_of
-from mcpcore_transports.targets import parse_target
+from tests.conformance_kit.runs import NEW, OLD, cases_of, faulty, ran, run_of
 
-LEGACY, MODERN = BY_NAME["2025-11-25"], BY_NAME["2026-07-28"]
+LEGACY, MODERN = BY_NAME[OLD], BY_NAME[NEW]
 
 Step = tuple[str, Any]
 """What is said to the program, or heard of it."""
@@ -253,179 +253,40 @@ def test_between_two_cases_what_was_answered_is_settled() -> None:
     assert account.heard(parse(Text(encode(error(7, -1, "no")))))
 
 
-SERVER = """
-import json, sys, threading
-
-FAULT = sys.argv[1]
-lock = threading.Lock()
-timers = []
-state = {"opened": False, "last": None, "version": ""}
-
-def write(message):
-    with lock:
-        try:
-            print(json.dumps(message), flush=True)
-        except OSError:
-            pass
-
-def later(message, seconds=0.4):
-    timers.append(threading.Timer(seconds, write, [message]))
-    timers[-1].daemon = FAULT != "slow"
-    timers[-1].start()
-
-def put(message):
-    quick = message.get("result") == {} or "serverInfo" in message.get("result", {})
-    if FAULT == "slow" and not quick:
-        later(message)
-    elif FAULT == "answers in batches" and "tools" in message.get("result", {}):
-        write([message])
-    else:
-        write(message)
-    if FAULT == "answers everything later again" and message["id"] is not None:
-        later(message)
-
-def notify(method, **params):
-    write({"jsonrpc": "2.0", "method": "notifications/" + method, "params": params})
-
-def fail(id, code):
-    put({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": "no"}})
-
-def good(id, found, token=None):
-    if FAULT == "texts for numbers" and "tools" in found:
-        id = str(id)
-    if FAULT == "the id before" and "content" in found:
-        id = state["last"]
-    state["last"] = id
-    if "tools" in found:
-        unasked(token)
-    put({"jsonrpc": "2.0", "id": id, "result": found})
-    if FAULT == "progress afterwards" and token is not None:
-        notify("progress", progressToken=token, progress=2)
-
-def unasked(token):
-    if FAULT == "counts down":
-        for left in (2, 1):
-            notify("progress", progressToken=token, progress=left)
-    if FAULT == "progress in words":
-        notify("progress", progressToken=token, progress="half")
-    if FAULT == "progress of nobody":
-        notify("progress", progressToken="nobody", progress=1)
-    if FAULT == "cancels nothing":
-        notify("cancelled", requestId="nothing")
-    if FAULT == "updates":
-        notify("resources/updated", uri="x://y")
-    if FAULT == "announces":
-        notify("tools/list_changed")
-
-ECHO = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
-TOOLS = {"tools": [{"name": "echo", "inputSchema": ECHO}]}
-
-def request(id, method, params):
-    token = params.get("_meta", {}).get("progressToken")
-    if method == "ping":
-        return good(id, {})
-    if method == "initialize":
-        state["opened"] = True
-        good(id, {
-            "protocolVersion": "2025-11-25",
-            "capabilities": {"tools": {}},
-            "serverInfo": {"name": "odd", "version": "1"},
-        })
-        if FAULT == "asks at once":
-            write({"jsonrpc": "2.0", "id": "s", "method": "roots/list"})
-        return
-    if not state["opened"]:
-        return fail(id, -32600)
-    if method == "tools/list":
-        return fail(id, -32602) if "cursor" in params else good(id, TOOLS, token)
-    if method == "tools/call" and params.get("name") == "echo":
-        words = params.get("arguments", {}).get("text", "")
-        return good(id, {"content": [{"type": "text", "text": words}]}, token)
-    fail(id, -32602 if method == "tools/call" else -32601)
-
-for line in sys.stdin:
-    try:
-        message = json.loads(line)
-    except ValueError:
-        fail(None, -32700)
-        continue
-    if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
-        fail(None, -32600)
-        continue
-    id, method, params = message.get("id"), message.get("method"), message.get("params", {})
-    whole = isinstance(method, str) and isinstance(params, dict)
-    if "method" not in message and ("result" in message or "error" in message):
-        continue
-    if "id" not in message and whole:
-        if method == "notifications/initialized" and FAULT == "results for notifications":
-            good("initialized", {})
-        continue
-    if isinstance(id, bool) or not isinstance(id, (str, int)):
-        fail(None, -32600)
-    elif not whole:
-        fail(id, -32600)
-    else:
-        request(id, method, params)
-for each in timers:
-    if FAULT == "slow":
-        each.join()
-"""
-
-
-async def played(
-    fault: str,
-    *names: str,
-    program: str = SERVER,
-    revision: Revision = LEGACY,
-    timeout: float = 5.0,
-) -> dict[str, Verdict]:
-    """Play cases, one after another, on one program."""
-    subjects = [subject_of(parse_target([sys.executable, "-c", program, fault]))]
-    settings = Settings(revisions=(revision,), jobs=1, timeout=timeout)
-    cases = [case for case in all_cases() if case.id in names]
-    assert len(cases) == len(names)
-    run = prepare(subjects, cases, settings)
-    await run_server(run, subjects, Listener())
-    return {each.case.id: each.verdict for each in run.results}
-
-
-INDEX, LIFE = "basic/index/result-responses", "basic/lifecycle"
-TWICE, OWN = f"{INDEX}/answered-once", f"{INDEX}/of-a-request"
-TOKENS = "basic/patterns/progress/behavior-requirements/active-tokens-only"
-
+TWICE = "basic/index/result-responses/answered-once"
+OWN = "basic/index/result-responses/of-a-request"
 GROWS = "basic/patterns/progress/progress-flow/only-grows"
 PARAMS = "basic/index/notifications/params"
+DECLARED = "basic/lifecycle/operation/announces-what-is-declared"
 
 
-@pytest.mark.share(5)
-@pytest.mark.anyio
+class _TheIdBefore(Fault):
+    """Answers a list with the id of the request before."""
+
+    _last: Any = None
+
+    def message(self, value: Value) -> Iterable[Value | bytes]:
+        last, self._last = self._last, value.get("id", self._last)
+        return ({**value, "id": last} if self.method_of(value) == "tools/list" else value,)
+
+
 @pytest.mark.parametrize(
-    ("fault", "case", "verdict"),
+    ("fault", "case"),
     [
-        ("answers everything later again", TWICE, Verdict.FAILED),
-        pytest.param("the id before", TWICE, Verdict.FAILED, marks=pytest.mark.long),
-        ("texts for numbers", OWN, Verdict.FAILED),
-        ("results for notifications", OWN, Verdict.FAILED),
-        ("answers in batches", TWICE, Verdict.FAILED),
-        ("progress afterwards", TOKENS, Verdict.FAILED),
-        ("progress of nobody", TOKENS, Verdict.FAILED),
-        (
-            "cancels nothing",
-            "basic/patterns/cancellation/behavior-requirements/server-own-requests-only",
-            Verdict.FAILED,
-        ),
-        ("counts down", GROWS, Verdict.FAILED),
-        ("progress in words", PARAMS, Verdict.FAILED),
-        ("updates", "server/resources/subscriptions/nothing-without-one", Verdict.WEAK),
-        ("updates", f"{LIFE}/operation/announces-what-is-declared", Verdict.FAILED),
-        ("announces", f"{LIFE}/operation/announces-what-is-declared", Verdict.FAILED),
-        ("asks at once", f"{LIFE}/capability-negotiation/asks-what-is-declared", Verdict.FAILED),
-        ("asks at once", f"{LIFE}/initialization/server-waits", Verdict.WEAK),
+        (_TheIdBefore, TWICE),
+        (answers_to("tools/list", lambda said: encode([said])), TWICE),
+        (answers_to("tools/list", over("id", str)), OWN),
+        (responds(asks("notifications/initialized"), to(result("initialized", {}))), OWN),
+        (also("tools/list", UPDATED[1]), DECLARED),
     ],
 )
-async def test_each_is_named_by_its_own_case(fault: str, case: str, verdict: Verdict) -> None:
-    assert await played("", case) == {case: Verdict.PASSED}
-    assert await played(fault, case) == {case: verdict}
+def test_what_is_answered_or_told_otherwise_is_named_by_its_own_case(
+    fault: Breaks, case: str
+) -> None:
+    plain = results_of("initialize", put(capabilities={"tools": {}}))
+    for faults, verdict in ((plain,), Verdict.PASSED), ((plain, fault), Verdict.FAILED):
+        run = ran(faulty(Binding.CORE, *faults), cases_of(case))
+        assert {each.case.id: each.verdict for each in run.results} == {case: verdict}
 
 
 TALKATIVE = """
@@ -516,6 +377,13 @@ NOTIFYING = (
 )
 
 
+async def played(fault: str, *names: str, timeout: float = 5.0) -> dict[str, Verdict]:
+    """Play cases, one after another, on the talkative program."""
+    command = [sys.executable, "-c", TALKATIVE, fault]
+    run = await run_of(command, cases_of(*names), NEW, jobs=1, timeout=timeout)
+    return {each.case.id: each.verdict for each in run.results}
+
+
 @pytest.mark.share(9)
 @pytest.mark.anyio
 @pytest.mark.parametrize(
@@ -536,33 +404,10 @@ async def test_what_any_tool_or_stream_tells_is_judged_by_one_case(fault: str, c
     verdicts = dict.fromkeys(NOTIFYING, Verdict.PASSED)
     if case:
         verdicts[case] = Verdict.FAILED
-    assert await played(fault, *NOTIFYING, program=TALKATIVE, revision=MODERN) == verdicts
+    assert await played(fault, *NOTIFYING) == verdicts
 
 
 @pytest.mark.anyio
 async def test_a_tool_without_an_end_is_judged_by_what_it_tells_until_the_kit_gives_it_up() -> None:
     verdicts = {PARAMS: Verdict.PASSED, GROWS: Verdict.FAILED}
-    found = await played(
-        "counts down for ever", *verdicts, program=TALKATIVE, revision=MODERN, timeout=1.0
-    )
-    assert found == verdicts
-
-
-OTHERS = (
-    "basic/index/error-codes/parse-error",
-    "basic/index/messages/not-an-object",
-    "basic/index/messages/not-json",
-    "basic/index/notifications/unknown",
-    "basic/index/requests/id-type",
-    f"{INDEX}/number-and-string",
-    "basic/index/requests/method-type",
-    "basic/patterns/progress/progress-flow/malformed-token",
-)
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize(
-    "fault", [pytest.param("slow", marks=pytest.mark.long), "answers everything later again"]
-)
-async def test_what_comes_late_is_not_held_against_what_comes_next(fault: str) -> None:
-    assert await played(fault, *OTHERS, timeout=60.0) == dict.fromkeys(OTHERS, Verdict.PASSED)
+    assert await played("counts down for ever", *verdicts, timeout=1.0) == verdicts

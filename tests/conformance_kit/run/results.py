@@ -30,6 +30,7 @@ def result(
     binding: Binding = Binding.HTTP,
     transcript: Sequence[Line] = (),
     notes: Sequence[str] = (),
+    seconds: float = 0.25,
 ) -> Result:
     return Result(
         case=case,
@@ -39,7 +40,7 @@ def result(
         detail=detail,
         transcript=[*transcript],
         notes=[*notes],
-        seconds=0.25,
+        seconds=seconds,
     )
 
 

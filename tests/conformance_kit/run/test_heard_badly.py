@@ -3,23 +3,21 @@
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conformance.mutants.faulty_wire import FaultyStage
 from conformance.mutants.registry import all_mutants
 from mcpcore_conformance.kit.model import Binding, Result, Verdict
-from mcpcore_conformance.kit.wire import Stage
 from mcpcore_conformance.run.plan import Settings
 from mcpcore_conformance.run.registry import all_cases
 from mcpcore_conformance.run.run import Listener
 from mcpcore_conformance.run.servers import prepare, run_server
-from mcpcore_conformance.run.stages import Subject, everything
 from tests.conformance_kit.handlers import Quiet, listening
 from tests.conformance_kit.run.test_run_cli import conformance
+from tests.conformance_kit.runs import faulty
 
 BEGINNING = """
 import json
@@ -127,12 +125,7 @@ def failures(found: dict[tuple[str, str], tuple[str, str]]) -> set[tuple[str, st
             {(ANSWERED, "2026-07-28")},
             id="asked-for-by-name",
         ),
-        pytest.param(
-            BEGINNING + REFUSES,
-            (),
-            {(ANSWERED, "2026-07-28")},
-            id="refuses-all",
-        ),
+        pytest.param(BEGINNING + REFUSES, (), {(ANSWERED, "2026-07-28")}, id="refuses-all"),
     ],
 )
 def test_what_is_broken_is_found(
@@ -252,13 +245,8 @@ async def test_a_whole_run_finds_what_a_mutant_has_broken(name: str, binding: Bi
     mutants = [each for each in all_mutants() if name in each.kills]
     assert mutants
     for mutant in mutants:
-        fault = mutant.fault
-        assert fault is not None
-
-        async def make(stack: AsyncExitStack) -> Stage:
-            return FaultyStage(await everything(binding).make(stack), fault)  # noqa: B023
-
-        subjects = [Subject(binding, mutant.id, make)]
+        assert mutant.fault is not None
+        subjects = [faulty(binding, mutant.fault)]
         run = prepare(subjects, [case], Settings(timeout=2.0))
         await run_server(run, subjects, Listener())
         assert {each.verdict for each in run.results} & {Verdict.FAILED, Verdict.WEAK}, _said(

@@ -169,9 +169,7 @@ CLIENTS = [
     ("program", "helps"), [each[1:] for each in CLIENTS], ids=[each[0] for each in CLIENTS]
 )
 def test_a_client_that_is_not_heard(program: str, helps: str) -> None:
-    done = conformance(
-        *("client", *ONE[:-1], "0.5", "--", sys.executable, "-c", program),
-    )
+    done = conformance(*("client", *ONE[:-1], "0.5", "--", sys.executable, "-c", program))
     assert done.returncode == 3, done.stdout
     assert helps in done.stderr.splitlines()[-1], shlex.join(done.args)
 

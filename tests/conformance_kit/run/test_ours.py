@@ -14,11 +14,7 @@ from mcpcore_conformance.kit.client_play import HOSTS
 from mcpcore_conformance.kit.model import Binding, Side, Verdict
 from mcpcore_conformance.run.registry import all_cases
 from mcpcore_conformance.run.stages import SMALL_PAGES
-from tests.conformance_kit.ours import (
-    check,
-    client_report,
-    server_report,
-)
+from tests.conformance_kit.ours import check, client_report, server_report
 from tests.shares import Some
 from tests.warm import CLIENT, SERVER, warm_program
 

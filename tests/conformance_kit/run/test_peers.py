@@ -16,10 +16,10 @@ from conformance.peers.page import SOMETIMES, UNREAD, page_of, summary
 from conformance.peers.programs import OVER_STDIO, PEERS, Peer, own_programs
 from conformance.peers.said import BUDGET, FIRST, LAST, LEAST, MIDDLE, bytes_of
 from conformance.peers.saved import load, save
-from mcpcore_conformance.kit.model import Binding, Case, Line, Page, Result, Verdict
-from mcpcore_conformance.kit.talk import ServerTalk
+from mcpcore_conformance.kit.model import Binding, Case, Line, Result, Verdict
 from mcpcore_conformance.run.registry import all_cases
 from tests.clock import PATIENCE
+from tests.conformance_kit.run import results as by_hand
 from tests.docs.blocks import dead_links
 
 OLDEST, OLD, NEW = "2024-11-05", "2025-06-18", "2025-11-25"
@@ -27,15 +27,8 @@ LEAVES = 600_000
 """Bytes that a page may have which a person opens."""
 
 
-def a_case(slug: str = "one", *, must: bool = True) -> Case:
-    page = Page("basic/test")
-    case = page.server()
-
-    @(case.must if must else case.should)(f"part/{slug}", "Nothing.")
-    async def nothing(talk: ServerTalk) -> None:
-        """Tests nothing."""
-
-    return page.cases[0]
+def a_case(slug: str = "one") -> Case:
+    return by_hand.case(f"part/{slug}", page="basic/test")
 
 
 def line(
@@ -47,13 +40,9 @@ def line(
 def result(
     case: Case, verdict: Verdict, *lines: Line, revision: str = NEW, detail: str = ""
 ) -> Result:
-    return Result(
-        case=case,
-        revision=revision,
-        binding=Binding.STDIO,
-        verdict=verdict,
-        detail=detail or f"it is {verdict}",
-        transcript=list(lines),
+    detail = detail or f"it is {verdict}"
+    return by_hand.result(
+        case, verdict, detail, revision=revision, binding=Binding.STDIO, transcript=lines, seconds=0
     )
 
 

@@ -564,10 +564,7 @@ def test_a_trace_of_each_finding_is_written(tmp_path: Path) -> None:
         each.started = 1_700_000_000.0
     names = write_traces(made, str(tmp_path / "traces"))
     files = sorted(path.name for path in (tmp_path / "traces").iterdir())
-    assert files == [
-        f"basic.x.a.one.http.{R2}.jsonl",
-        f"basic.x.b.s.ws.{R1}.jsonl",
-    ]
+    assert files == [f"basic.x.a.one.http.{R2}.jsonl", f"basic.x.b.s.ws.{R1}.jsonl"]
     assert sorted(names) == [1, 4]
     header, *records = map(decode_line, Path(names[1]).read_bytes().splitlines())
     assert isinstance(header, Header)

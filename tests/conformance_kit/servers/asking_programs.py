@@ -4,29 +4,84 @@ Each is right but for one fault, which its argument names; some of these are no 
 its own that a server may have.
 """
 
-MODERN = r'''
-import base64, hashlib, hmac, json, os, sys, threading, time, uuid
+COMMON = r'''
+import base64, hmac, json, os, queue, sys, threading, time, uuid
+from datetime import UTC, datetime
 
 FAULT = sys.argv[1]
-PREFIX, VERSION = "io.modelcontextprotocol/", "2026-07-28"
-TASKS, KEY = {}, os.urandom(16)
-HINTS = {"ttlMs": 1000, "cacheScope": "public"}
-LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 TEXT = {"type": "string"}
 ENDS = ("completed", "failed", "cancelled")
+lock = threading.Lock()
 
 def schema(*names):
     return {"type": "object", "properties": dict.fromkeys(names, TEXT), "required": [*names]}
 
-def described(name, *names, reads=True):
+def described(name, *names, reads=True, **more):
     hints = {"readOnlyHint": True} if reads else {"destructiveHint": False}
-    return {
-        "name": name,
-        "description": name.title(),
-        "inputSchema": schema(*names),
-        "annotations": hints,
-    }
+    found = {"inputSchema": schema(*names), "annotations": hints}
+    return {"name": name, "description": name.title(), **found, **more}
 
+class Refused(Exception):
+    def __init__(self, code, data=None):
+        self.error = {"code": code, "message": "no", **({} if data is None else {"data": data})}
+
+def put(**value):
+    text = json.dumps({"jsonrpc": "2.0", **value})
+    if FAULT == "a key twice":
+        text = text.replace('"inputRequests": {', '"inputRequests": {"day": {}, ', 1)
+    with lock:
+        print(text, flush=True)
+
+def fail(code, id=None):
+    put(id=id, error={"code": code, "message": "no"})
+
+def strict(constant):
+    raise ValueError(constant)
+
+def messages():
+    """What comes, as far as it is messages; the rest is refused."""
+    for line in sys.stdin.buffer:
+        if not line.strip():
+            continue
+        try:
+            said = json.loads(line.decode(), parse_constant=strict)
+        except (ValueError, RecursionError):
+            fail(-32700)
+            continue
+        if not isinstance(said, dict):
+            fail(-32600)
+            continue
+        id, method = said.get("id"), said.get("method")
+        known = isinstance(id, (str, int)) and not isinstance(id, bool)
+        answers = "method" not in said and ("result" in said or "error" in said)
+        sound = said.get("jsonrpc") == "2.0" and isinstance(method, str)
+        if answers or (sound and (known or "id" not in said)):
+            yield said
+        else:
+            fail(-32600, id if known else None)
+
+def params_of(said):
+    params = said.get("params", {})
+    if not isinstance(params, dict):
+        raise Refused(-32602)
+    return params
+
+def called(params, tools):
+    """The tool that is called, its arguments (None: they are not good), and those that it needs."""
+    name, arguments = params.get("name"), params.get("arguments", {})
+    found = [each for each in tools if each["name"] == name]
+    if not found or not isinstance(arguments, dict):
+        raise Refused(-32602)
+    wanted = found[0]["inputSchema"]["required"]
+    good = all(isinstance(arguments.get(each), str) for each in wanted)
+    return found[0], arguments if good else None, [arguments.get(each) for each in wanted]
+'''
+
+_MODERN = r'''
+PREFIX, VERSION = "io.modelcontextprotocol/", "2026-07-28"
+TASKS, KEY = {}, os.urandom(16)
+HINTS = {"ttlMs": 1000, "cacheScope": "public"}
+LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 TOOLS = [
     described("weather", "city"),
     described("reserve", "place", reads=False),
@@ -48,10 +103,6 @@ QUESTIONS = {
     "places": ("roots", "roots/list", {}),
 }
 ANSWERS = {"day": "content", "words": "content", "places": "roots"}
-
-class Refused(Exception):
-    def __init__(self, code, data=None):
-        self.error = {"code": code, "message": "no", **({} if data is None else {"data": data})}
 
 class Ask(Exception):
     """Input is required."""
@@ -81,15 +132,6 @@ def sealed(state):
     if not same:
         raise Refused(-32602)
     return value
-
-lock = threading.Lock()
-
-def put(value):
-    with lock:
-        text = json.dumps(value)
-        if FAULT == "a key twice":
-            text = text.replace('"inputRequests": {', '"inputRequests": {"day": {}, ', 1)
-        print(text, flush=True)
 
 WHO = {PREFIX + "serverInfo": {"name": "asks", "version": "1"}}
 
@@ -143,7 +185,7 @@ def answers(params, caps, about, keys):
         if FAULT == "error for what is missing" and "inputResponses" in params:
             raise Refused(-32602)
         if FAULT == "asks on the wire" and "roots" in caps:
-            put({"jsonrpc": "2.0", "id": "wire", "method": "roots/list"})
+            put(id="wire", method="roots/list")
         found = {"inputRequests": {key: question(key) for key in keys}}
         if about[0] != "survey":
             found["requestState"] = seal(
@@ -253,14 +295,10 @@ def about_tasks(method, params, caps):
     return result()
 
 def call(params, caps):
-    name, arguments = params.get("name"), params.get("arguments", {})
-    found = [each for each in TOOLS if each["name"] == name]
-    if not found or not isinstance(arguments, dict):
-        raise Refused(-32602)
-    wanted = found[0]["inputSchema"]["required"]
-    if not all(isinstance(arguments.get(each), str) for each in wanted):
+    tool, arguments, (first,) = called(params, TOOLS)
+    name = tool["name"]
+    if arguments is None:
         return text("what?", isError=True)
-    first = arguments[wanted[0]]
     if name == "weather":
         return text(f"it rains in {first}")
     if name in ("reserve", "rent"):
@@ -322,63 +360,22 @@ def handled(method, params):
         return result(messages=[{"role": "user", "content": words}])
     raise Refused(-32601)
 
-def answer(said):
+for said in messages():
+    if "method" not in said or "id" not in said:
+        continue
     try:
-        params = said.get("params", {})
-        if not isinstance(params, dict):
-            raise Refused(-32602)
-        found = handled(said["method"], params)
-        put({"jsonrpc": "2.0", "id": said["id"], "result": found})
+        put(id=said["id"], result=handled(said["method"], params_of(said)))
     except Ask as asked:
-        put({"jsonrpc": "2.0", "id": said["id"], "result": asked.args[0]})
+        put(id=said["id"], result=asked.args[0])
     except Refused as refused:
-        put({"jsonrpc": "2.0", "id": said["id"], "error": refused.error})
-
-def strict(constant):
-    raise ValueError(constant)
-
-def fail(code, id=None):
-    put({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": "no"}})
-
-for line in sys.stdin.buffer:
-    if not line.strip():
-        continue
-    try:
-        said = json.loads(line.decode(), parse_constant=strict)
-    except (ValueError, RecursionError):
-        fail(-32700)
-        continue
-    if not isinstance(said, dict):
-        fail(-32600)
-        continue
-    if "method" not in said and ("result" in said or "error" in said):
-        continue
-    id = said.get("id")
-    known = isinstance(id, (str, int)) and not isinstance(id, bool)
-    method = said.get("method")
-    if said.get("jsonrpc") != "2.0" or not isinstance(method, str) or ("id" in said and not known):
-        fail(-32600, id if known else None)
-    elif "id" in said:
-        answer(said)
+        put(id=said["id"], error=refused.error)
 '''
 
-LEGACY = r'''
-import json, os, queue, sys, threading, time, uuid
-from datetime import UTC, datetime
-
-FAULT, VERSION = sys.argv[1], "2025-11-25"
+_LEGACY = r'''
+VERSION = "2025-11-25"
 RELATED = "io.modelcontextprotocol/related-task"
-TEXT = {"type": "string"}
-ENDS = ("completed", "failed", "cancelled")
 DECLARED, TASKS, WAITING, LIVE, CANCELLED = {}, {}, {}, set(), set()
 state = {"opened": False, "asked": 0}
-
-def described(name, *names, reads=True, **more):
-    hints = {"readOnlyHint": True} if reads else {"destructiveHint": False}
-    properties = dict.fromkeys(names, TEXT)
-    found = {"type": "object", "properties": properties, "required": [*names]}
-    return {"name": name, "description": name.title(), "inputSchema": found,
-            "annotations": hints, **more}
 
 OWN_WAYS = FAULT == "ways of its own"
 OPTIONAL = {"execution": {"taskSupport": "optional"}}
@@ -410,15 +407,6 @@ SAMPLE = {
     "maxTokens": 10,
 }
 
-class Refused(Exception):
-    pass
-
-lock = threading.Lock()
-
-def put(value):
-    with lock:
-        print(json.dumps({"jsonrpc": "2.0", **value}), flush=True)
-
 def text(words, **more):
     return {"content": [{"type": "text", "text": words}], **more}
 
@@ -430,7 +418,7 @@ def ask(method, params, declared=True):
         state["asked"] += 1
         id = state["asked"] if OWN_WAYS else f"q{state['asked']}"
     answers = WAITING[id] = queue.Queue()
-    put({"id": id, "method": method, **({"params": params} if params else {})})
+    put(id=id, method=method, **({"params": params} if params else {}))
     return answers.get().get("result")
 
 def form():
@@ -584,15 +572,11 @@ def about_tasks(method, params):
     return {**found, **named}
 
 def call(params):
-    name, arguments = params.get("name"), params.get("arguments", {})
-    found = [each for each in TOOLS if each["name"] == name]
-    if not found or not isinstance(arguments, dict):
-        raise Refused(-32602)
-    wanted = found[0]["inputSchema"]["required"]
-    if not all(isinstance(arguments.get(each), str) for each in wanted):
+    tool, arguments, wanted = called(params, TOOLS)
+    if arguments is None:
         return text("what?", isError=True)
-    first = arguments[wanted[0]] if wanted else ""
-    support = found[0].get("execution", {}).get("taskSupport", "forbidden")
+    name, first = tool["name"], (wanted or [""])[0]
+    support = tool.get("execution", {}).get("taskSupport", "forbidden")
     if "task" in params:
         if support == "forbidden" and FAULT != "tasks of every tool":
             raise Refused(-32601)
@@ -642,42 +626,18 @@ def handled(method, params):
 
 def answer(said):
     try:
-        params = said.get("params", {})
-        if not isinstance(params, dict):
-            raise Refused(-32602)
-        found = handled(said["method"], params)
+        found = handled(said["method"], params_of(said))
         LIVE.discard(repr(said["id"]))
         if repr(said["id"]) not in CANCELLED:
-            put({"id": said["id"], "result": found})
+            put(id=said["id"], result=found)
     except Refused as refused:
-        put({"id": said["id"], "error": {"code": refused.args[0], "message": "no"}})
+        put(id=said["id"], error=refused.error)
 
-def strict(constant):
-    raise ValueError(constant)
-
-def fail(code, id=None):
-    put({"id": id, "error": {"code": code, "message": "no"}})
-
-for line in sys.stdin.buffer:
-    if not line.strip():
-        continue
-    try:
-        said = json.loads(line.decode(), parse_constant=strict)
-    except (ValueError, RecursionError):
-        fail(-32700)
-        continue
-    if not isinstance(said, dict):
-        fail(-32600)
-        continue
-    id = said.get("id")
-    if "method" not in said and ("result" in said or "error" in said):
+for said in messages():
+    id, method = said.get("id"), said.get("method")
+    if method is None:
         if isinstance(id, (str, int)) and id in WAITING:
             WAITING.pop(id).put(said)
-        continue
-    known = isinstance(id, (str, int)) and not isinstance(id, bool)
-    method = said.get("method")
-    if said.get("jsonrpc") != "2.0" or not isinstance(method, str) or ("id" in said and not known):
-        fail(-32600, id if known else None)
     elif "id" in said and method in ("tools/call", "tasks/result"):
         LIVE.add(repr(id))
         threading.Thread(target=answer, args=(said,), daemon=True).start()
@@ -689,6 +649,8 @@ for line in sys.stdin.buffer:
         with lock:
             state["asked"] += 1
             id = state["asked"]
-        put({"id": id, "method": "roots/list"})
+        put(id=id, method="roots/list")
 os._exit(0)
 '''
+
+MODERN, LEGACY = COMMON + _MODERN, COMMON + _LEGACY

@@ -81,13 +81,16 @@ class OddServer:
     on`` (tools are struck by the answer to what they asked) or ``struck by errors``, ``silent about
     arguments`` (calls are not answered where they are no object), ``asks elsewhere`` (over HTTP the
     questions of tools are about no request), ``reports of nothing`` (now and then, progress with a
-    token that nobody has given), and those of ``LISTED``.
+    token that nobody has given), ``reports backwards``, ``reports in words``, ``reports
+    afterwards``, ``takes 0 for none`` (of progress tokens), ``deaf`` (to levels of logs), ``loud``
+    (logs of a level that there is not), and those of ``LISTED``.
     """
 
     def __init__(self, say: Say, ways: str = "", own: Schedule = OWN) -> None:
         self.say = say
         self.ways = ways.split(", ")
         self.own = own
+        """What it does of its own accord; without anything it logs nothing either."""
         self.now = 0.0
         self._version = ""
         self._declared: Value = {}
@@ -148,7 +151,8 @@ class OddServer:
             for first, often, capability, asked in self.own:
                 if self._can(capability):
                     self._later(first, partial(self._of_its_own, asked, often))
-            self._later(LOGS[0], self._log_of_its_own)
+            if self.own:
+                self._later(LOGS[0], self._log_of_its_own)
             if "reports of nothing" in self.ways:
                 self._later(LOGS[0], self._report_of_nothing)
         elif method == "notifications/cancelled" and isinstance(params, dict):
@@ -164,13 +168,19 @@ class OddServer:
         self._later(LOGS[1], self._log_of_its_own)
 
     def _report_of_nothing(self) -> None:
-        report = {"progressToken": "nothing", "progress": self.now}
-        self._put(method="notifications/progress", params=report)
+        self._report(None, "nothing", self.now)
         self._later(LOGS[0], self._report_of_nothing)
 
-    def _log(self, about: Any) -> None:
-        if LEVELS.index(self._least) <= LEVELS.index("info"):
-            params = {"level": "info", "data": "swept" if about is not None else "all is well"}
+    def _report(self, about: Any, token: Any, value: float) -> None:
+        token = "" if token == 0 and "takes 0 for none" in self.ways else token
+        told = str(value) if "reports in words" in self.ways else value
+        params = {"progressToken": token, "progress": told}
+        self._put(about, method="notifications/progress", params=params)
+
+    def _log(self, about: Any, level: str = "info") -> None:
+        if "deaf" in self.ways or LEVELS.index(self._least) <= LEVELS.index(level):
+            level = "loud" if "loud" in self.ways else level
+            params = {"level": level, "data": "swept" if about is not None else "all is well"}
             self._put(about, method="notifications/message", params=params)
 
     def _ask(self, method: str, about: Any, then: Callable[[Any], None]) -> None:
@@ -275,12 +285,17 @@ class OddServer:
             yield BREWING
         if name == "sweep":
             self._log(id)
-        for step in range({"ponder": int(PONDERING / STEP), "reindex": 3}.get(name, 0)):
+            self._log(id, "error")
+        steps = {"ponder": range(1, int(PONDERING / STEP) + 1), "reindex": (1, 2, 3)}
+        if "reports backwards" in self.ways:
+            steps["reindex"] = (1, 3, 2)
+        for step in steps.get(name, ()):
             if name == "ponder":
                 yield STEP
             if token is not None:
-                report = {"progressToken": token, "progress": step + 1}
-                self._put(id, method="notifications/progress", params=report)
+                self._report(id, token, step)
+        if name == "reindex" and token is not None and "reports afterwards" in self.ways:
+            self._later(0.01, partial(self._report, id, token, 4))
         return _said(f"{name} is done")
 
 

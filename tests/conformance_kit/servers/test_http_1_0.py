@@ -5,21 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import anyio
 import pytest
 
-from mcpcore.spec.revisions import BY_NAME
 from mcpcore_conformance.kit.messages import error, result
 from mcpcore_conformance.kit.model import Result, Verdict
-from mcpcore_conformance.run.plan import Settings
-from mcpcore_conformance.run.registry import all_cases
-from mcpcore_conformance.run.run import Listener
-from mcpcore_conformance.run.servers import prepare, run_server
-from mcpcore_conformance.run.stages import subject_of
-from mcpcore_transports.targets import HttpTarget
 from tests.conformance_kit.handlers import Quiet, listening
+from tests.conformance_kit.runs import NEW, OLD, cases_of, ran
 
-OLD, NEW = "2025-11-25", "2026-07-28"
 ORDER = "rfc9112/section-9.3.2/pipelined-in-order"
 EXPECT = "rfc9110/section-10.1.1/expect-continue"
 INFO = {"name": "plain", "version": "1"}
@@ -59,12 +51,8 @@ def serving(version: str) -> Iterator[str]:
 
 
 def played(version: str, revision: str, timeout: float = 10.0) -> dict[str, Result]:
-    cases = [each for each in all_cases() if each.id in (ORDER, EXPECT)]
-    settings = Settings(revisions=(BY_NAME[revision],), named=True, timeout=timeout)
     with serving(version) as url:
-        subjects = [subject_of(HttpTarget(url))]
-        run = prepare(subjects, cases, settings)
-        anyio.run(run_server, run, subjects, Listener())
+        run = ran(url, cases_of(ORDER, EXPECT), revision, timeout=timeout)
     return {each.case.id: each for each in run.results}
 
 

@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Sequence
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from mcpcore_conformance.kit.talk import ServerTalk, Timing
 from mcpcore_conformance.run.registry import all_cases
 from mcpcore_conformance.subjects.core import CoreStage
 from tests.conformance_kit.run.test_run_cli import conformance
+from tests.conformance_kit.spoiling import changed, places
 
 PAIR = ("2025-11-25", "2026-07-28")
 """The newest revision of each era."""
@@ -261,34 +261,12 @@ def test_what_is_malformed_is_found(member: str, found: Any) -> None:
 JUNK: st.SearchStrategy[Any] = st.sampled_from(
     [None, 5, True, "", "x", "\ud800", [], ["a"], [{}], {}, {"a": 1}, 10**30]
 )
-
-
-def places(value: Any, here: tuple[Any, ...] = ()) -> Sequence[tuple[Any, ...]]:
-    """The paths to everything within."""
-    inner: Sequence[tuple[Any, Any]] = ()
-    if isinstance(value, dict):
-        inner = [*value.items()]
-    elif isinstance(value, list):
-        inner = [*enumerate(value)]
-    return [here, *(path for key, each in inner for path in places(each, (*here, key)))]
-
-
-def changed(value: Any, path: tuple[Any, ...], junk: Any) -> Any:
-    """The value with something else at that place."""
-    if not path:
-        return junk
-    whole = deepcopy(value)
-    inner = whole
-    for key in path[:-1]:
-        inner = inner[key]
-    inner[path[-1]] = junk
-    return whole
-
-
 SPOILT = st.sampled_from([*METHODS]).flatmap(
     lambda member: st.tuples(
         st.just(member),
-        st.builds(changed, st.just(GOOD[member]), st.sampled_from(places(GOOD[member])), JUNK),
+        st.builds(
+            changed, st.just(GOOD[member]), st.sampled_from([(), *places(GOOD[member])]), JUNK
+        ),
     )
 )
 
@@ -375,10 +353,7 @@ def test_a_case_whose_needs_cannot_be_told_fails_itself_alone() -> None:
     assert first.verdict is Verdict.INCONCLUSIVE
     assert first.detail.startswith(ITSELF)
     assert (first.faulty, second.faulty) == (True, False)
-    assert (second.verdict, second.detail) == (
-        Verdict.NOT_APPLICABLE,
-        "the server has no tool odd",
-    )
+    assert (second.verdict, second.detail) == (Verdict.NOT_APPLICABLE, "the server has no tool odd")
 
 
 PROGRAM = """

@@ -9,13 +9,8 @@ from mcpcore.spec.revisions import BY_NAME
 from mcpcore_conformance.kit.client_play import ClientFeatures, look_at_client, play_client
 from mcpcore_conformance.kit.client_talk import ClientTalk, ClientTiming
 from mcpcore_conformance.kit.model import Binding, Page, Verdict
-from mcpcore_conformance.run.plan import Settings
-from mcpcore_conformance.run.registry import all_cases
-from mcpcore_conformance.run.run import Listener
-from mcpcore_conformance.run.servers import prepare, run_server
-from mcpcore_conformance.run.stages import subject_of
-from mcpcore_transports.targets import parse_target
-from tests.conformance_kit.servers.test_servers_that_go import process
+from tests.conformance_kit.runs import NEW, OLD, cases_of, run_of
+from tests.conformance_kit.servers.test_servers_that_go import HTTP, process
 from tests.more_time import with_more_time
 
 pytestmark = pytest.mark.anyio
@@ -119,18 +114,10 @@ async def played(
     target: object, *ids: str, modern: bool, timeout: float
 ) -> dict[str, tuple[Verdict, str]]:
     """What comes of some cases, by the last part of their ids."""
-    revision = MODERN if modern else LEGACY
-    settings = Settings(revisions=(revision,), jobs=1, timeout=timeout)
-    cases = [case for case in all_cases() if case.id in ids]
+    cases = cases_of(*ids)
     assert len(cases) == len(ids)
-    subjects = [subject_of(parse_target(target))]
-    run = prepare(subjects, cases, settings)
-    await run_server(run, subjects, Listener())
-    return {
-        each.case.id.rpartition("/")[2]: (each.verdict, each.detail)
-        for each in run.results
-        if each.revision == revision.name
-    }
+    run = await run_of(target, cases, NEW if modern else OLD, jobs=1, timeout=timeout)
+    return {each.case.id.rpartition("/")[2]: (each.verdict, each.detail) for each in run.results}
 
 
 NO_SUBSCRIPTIONS = """
@@ -215,38 +202,6 @@ async def test_a_server_may_be_slow() -> None:
     await with_more_time(attempt, 1.0, 10.0)  # nor may it stand still for longer
 
 
-HEADS = """
-import json, sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        said = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        info = {"name": "plain", "version": "1"}
-        result = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": info}
-        answer = {"jsonrpc": "2.0", "id": said.get("id"), "result": result}
-        self.reply(200 if "id" in said else 202, json.dumps(answer) if "id" in said else "")
-
-    def reply(self, status, text):
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text.encode())
-
-    def log_message(self, *_):
-        pass
-
-if sys.argv[2:]:
-    Handler.do_HEAD = lambda self: self.reply(int(sys.argv[2]), sys.argv[3])
-server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
-print(server.server_port, flush=True)
-server.serve_forever()
-"""
-
-
 @pytest.mark.parametrize(
     ("head", "outcome"),
     [
@@ -260,7 +215,7 @@ server.serve_forever()
 async def test_a_server_need_not_implement_head(
     head: tuple[str, ...], outcome: tuple[Verdict, str]
 ) -> None:
-    with process(HEADS, "0", *head) as port:
+    with process(HTTP, "0", "1000", *head) as port:
         found = await played(
             f"http://127.0.0.1:{port}/mcp",
             "rfc9110/section-9.3.2/head-without-body",

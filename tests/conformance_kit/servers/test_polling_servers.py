@@ -14,18 +14,15 @@ from mcpcore.spec.revisions import BY_NAME, LATEST
 from mcpcore_conformance.kit.heard import Done, Event, Head, Heard, Text
 from mcpcore_conformance.kit.link_coming_back import MOST, ComingBack
 from mcpcore_conformance.kit.messages import encode, error, notification, request, result
-from mcpcore_conformance.kit.model import Binding, Case, Result, Verdict
+from mcpcore_conformance.kit.model import Binding, Case
 from mcpcore_conformance.kit.talk import ServerTalk, Timing
 from mcpcore_conformance.kit.wire import Wire
-from mcpcore_conformance.run.plan import Settings
 from mcpcore_conformance.run.registry import all_cases
-from mcpcore_conformance.run.run import Listener
-from mcpcore_conformance.run.servers import prepare, run_server
-from mcpcore_conformance.run.stages import subject_of
-from mcpcore_transports.targets import HttpTarget
+from mcpcore_conformance.run.run import Run
+from tests.conformance_kit.runs import OLD, cases_of, findings, passed, ran
 from tests.conformance_kit.servers.streaming_programs import SessionHandler, SessionServer
 
-EARLIER, OLD = "2025-06-18", "2025-11-25"
+EARLIER = "2025-06-18"
 PIPELINED = "rfc9112/section-9.3.2/pipelined-in-order"
 KEPT_OPEN = "basic/transports/sending-messages-to-the-server/stream-kept-open"
 NUMBER = {"type": "integer"}
@@ -159,19 +156,9 @@ def polled(
         yield server
 
 
-def played(server: _Polled, cases: Sequence[Case], timeout: float = 5.0) -> list[Result]:
+def played(server: _Polled, cases: Sequence[Case]) -> Run:
     """A run of cases on it."""
-    target = HttpTarget(f"http://{server.authority}/mcp")
-    subjects = [subject_of(target)]
-    settings = Settings(revisions=(BY_NAME[server.revision],), named=True, timeout=timeout)
-    run = prepare(subjects, cases, settings)
-    anyio.run(run_server, run, subjects, Listener())
-    return run.results
-
-
-def findings(results: Sequence[Result]) -> dict[str, str]:
-    fine = (Verdict.PASSED, Verdict.NOT_APPLICABLE)
-    return {each.case.id: each.detail for each in results if each.verdict not in fine}
+    return ran(f"http://{server.authority}/mcp", cases, server.revision)
 
 
 def about_the_protocol(case: Case) -> bool:
@@ -184,29 +171,28 @@ def about_the_protocol(case: Case) -> bool:
 def test_a_server_may_have_its_clients_come_back_for_answers(all: bool) -> None:
     cases = [each for each in all_cases() if about_the_protocol(each)]
     with polled(all=all) as server:
-        results = played(server, cases)
-    assert findings(results) == {}
+        run = played(server, cases)
+    assert findings(run) == {}
     assert server.visits > 30
-    assert sum(each.verdict is Verdict.PASSED for each in results) > 140
+    assert len(passed(run)) > 140
 
 
 @pytest.mark.long
 def test_before_2025_11_25_a_server_should_keep_its_streams_open() -> None:
     cases = [each for each in all_cases() if about_the_protocol(each)]
     with polled(revision=EARLIER) as server:
-        results = played(server, cases)
-    assert findings(results).keys() == {KEPT_OPEN}
+        run = played(server, cases)
+    assert findings(run).keys() == {KEPT_OPEN}
 
 
 def test_a_server_that_forgets_what_it_has_promised_is_blamed() -> None:
     shape = "server/tools/calling-tools/result-shape"
     case = "server/tools/tool-names/case-sensitive"
-    cases = [each for each in all_cases() if each.id in (shape, case)]
     with polled(all=False, forgets=True) as server:
-        found = findings(played(server, cases))
+        found = findings(played(server, cases_of(shape, case)))
     unanswered = "got HTTP status 200 without a message"
-    assert found[shape] == f"tools/call {unanswered}, not a result"
-    assert found[case] == f"a call of ADD {unanswered}, not an error"
+    assert found[shape][1] == f"tools/call {unanswered}, not a result"
+    assert found[case][1] == f"a call of ADD {unanswered}, not an error"
 
 
 class _Opens:

@@ -1,32 +1,24 @@
 """Servers that offer little, or do it in their own way, and are in order: nothing is found."""
 
 import base64
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
-import anyio
 import pytest
 
 from conformance.mutants.fault import Fault
 from conformance.mutants.faults import asks, declines, results_of
-from conformance.mutants.faulty_wire import FaultyStage
 from conformance.mutants.http_faults import pours
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore_conformance.kit.heard import Head
 from mcpcore_conformance.kit.messages import encode, error, request, result
-from mcpcore_conformance.kit.model import Binding, Case, Result, Verdict
-from mcpcore_conformance.kit.wire import Plain, Poured, Stage
-from mcpcore_conformance.run.plan import Settings
+from mcpcore_conformance.kit.model import Binding, Verdict
+from mcpcore_conformance.kit.wire import Plain, Poured
 from mcpcore_conformance.run.registry import all_cases
-from mcpcore_conformance.run.run import Listener
-from mcpcore_conformance.run.servers import prepare, run_server
-from mcpcore_conformance.run.stages import Subject, everything
-from mcpcore_conformance.subjects.core import CoreStage
+from tests.conformance_kit.runs import NEW, OLD, cases_of, faulty, findings, passed, ran
 
-EARLY, OLD, NEW = "2025-03-26", "2025-11-25", "2026-07-28"
-FINE = (Verdict.PASSED, Verdict.NOT_APPLICABLE)
+EARLY = "2025-03-26"
 BEFORE_THE_METHOD = {-32700, -32600, -32020, -32021, -32022}
 """Errors of messages whose method does not matter."""
 
@@ -66,24 +58,10 @@ TOOLS = offers({"tools": {}, "logging": {}}, "tools/list", "tools/call", "loggin
 PROMPTS = offers({"prompts": {}}, "prompts/list", "prompts/get")
 
 
-def played(
-    stage: Callable[[AsyncExitStack], Any], binding: Binding, cases: Sequence[Case], revision: str
-) -> list[Result]:
-    """A run of cases on one server."""
-    subjects = [Subject(binding, "right", stage)]
-    run = prepare(subjects, cases, Settings(revisions=(BY_NAME[revision],), named=True))
-    anyio.run(run_server, run, subjects, Listener())
-    return run.results
-
-
-def findings(results: list[Result]) -> dict[str, str]:
-    return {each.case.id: each.detail for each in results if each.verdict not in FINE}
-
-
 @pytest.mark.share(4)
 @pytest.mark.parametrize("revision", [EARLY, OLD, NEW])
 @pytest.mark.parametrize(
-    ("right", "passed"),
+    ("right", "least"),
     [
         pytest.param(NOTHING, 85, id="nothing"),
         pytest.param(LOGS, 85, id="logs"),
@@ -92,15 +70,10 @@ def findings(results: list[Result]) -> dict[str, str]:
         pytest.param(PROMPTS, 105, id="prompts"),
     ],
 )
-def test_a_server_that_offers_little_has_no_finding(
-    right: Made, passed: int, revision: str
-) -> None:
-    async def make(stack: AsyncExitStack) -> Stage:
-        return FaultyStage(await stack.enter_async_context(CoreStage()), right)
-
-    results = played(make, Binding.CORE, all_cases(), revision)
-    assert findings(results) == {}
-    assert sum(each.verdict is Verdict.PASSED for each in results) >= passed
+def test_a_server_that_offers_little_has_no_finding(right: Made, least: int, revision: str) -> None:
+    run = ran(faulty(Binding.CORE, right), all_cases(), revision)
+    assert findings(run) == {}
+    assert len(passed(run)) >= least
 
 
 def _wants_length(data: bytes, found: Poured) -> Poured:
@@ -111,13 +84,9 @@ def _wants_length(data: bytes, found: Poured) -> Poured:
 
 
 def test_a_server_may_want_the_length_of_every_body() -> None:
-    async def make(stack: AsyncExitStack) -> Stage:
-        return FaultyStage(await everything(Binding.HTTP).make(stack), pours(_wants_length))
-
-    cases = [each for each in all_cases() if each.page in ("rfc9110", "rfc9112")]
-    results = played(make, Binding.HTTP, cases, OLD)
-    assert findings(results) == {}
-    left = {each.case.id for each in results if each.detail.endswith("Content-Length (411)")}
+    run = ran(faulty(Binding.HTTP, pours(_wants_length)), cases_of("rfc9110", "rfc9112"))
+    assert findings(run) == {}
+    left = {each.case.id for each in run.results if each.detail.endswith("Content-Length (411)")}
     assert left == {
         "rfc9112/section-7.1/chunked-served",
         "rfc9112/section-7.1.1/extensions-ignored",
@@ -148,15 +117,10 @@ def _closes(_data: bytes, found: Poured) -> Poured:
 def test_a_server_may_stream_its_answers_or_close_behind_the_first(
     right: Callable[[bytes, Poured], Poured],
 ) -> None:
-    async def make(stack: AsyncExitStack) -> Stage:
-        return FaultyStage(await everything(Binding.HTTP).make(stack), pours(right))
-
-    cases = [each for each in all_cases() if each.id == "rfc9112/section-9.3.2/pipelined-in-order"]
-    results = played(make, Binding.HTTP, cases, OLD)
-    assert [each.verdict for each in results if each.case in cases] in (
-        [Verdict.PASSED],
-        [Verdict.INFORMATIONAL],
-    )
+    case = "rfc9112/section-9.3.2/pipelined-in-order"
+    run = ran(faulty(Binding.HTTP, pours(right)), cases_of(case))
+    (verdict,) = (each.verdict for each in run.results if each.case.id == case)
+    assert verdict in (Verdict.PASSED, Verdict.INFORMATIONAL)
 
 
 class _AsksAtOnce(Fault):
@@ -174,9 +138,6 @@ class _AsksAtOnce(Fault):
 
 
 def test_what_a_server_asks_of_its_own_accord_belongs_to_no_call() -> None:
-    async def make(stack: AsyncExitStack) -> Stage:
-        return FaultyStage(await everything(Binding.HTTP).make(stack), _AsksAtOnce)
-
     places = (
         "listening-for-messages-from-the-server/questions-on-their-stream",
         "listening-for-messages-from-the-server/requests-on-the-stream-of-the-call",
@@ -185,9 +146,9 @@ def test_what_a_server_asks_of_its_own_accord_belongs_to_no_call() -> None:
         "session-management/streams-apart",
     )
     ids = {f"basic/transports/{each}" for each in places}
-    results = played(make, Binding.HTTP, [each for each in all_cases() if each.id in ids], OLD)
-    assert findings(results) == {}
-    assert {each.case.id for each in results if each.verdict is Verdict.PASSED} == ids
+    run = ran(faulty(Binding.HTTP, _AsksAtOnce), cases_of(*ids))
+    assert findings(run) == {}
+    assert passed(run) == ids
 
 
 class _OneToolThatMirrors(Fault):
@@ -215,28 +176,22 @@ CALLING = (
 
 
 def test_a_call_has_the_headers_that_its_tool_wants() -> None:
-    async def make(stack: AsyncExitStack) -> Stage:
-        return FaultyStage(await everything(Binding.HTTP).make(stack), _OneToolThatMirrors)
-
-    cases = [each for each in all_cases() if each.id in CALLING]
-    results = played(make, Binding.HTTP, cases, NEW)
-    assert findings(results) == {}
-    assert {each.case.id for each in results if each.verdict is Verdict.PASSED} == {*CALLING}
+    run = ran(faulty(Binding.HTTP, _OneToolThatMirrors), cases_of(*CALLING), NEW)
+    assert findings(run) == {}
+    assert passed(run) == {*CALLING}
     refused = {
-        each.case.id for each in results if any(b"-32020" in line.data for line in each.transcript)
+        each.case.id
+        for each in run.results
+        if any(b"-32020" in line.data for line in each.transcript)
     }
     assert refused <= {"basic/transports/streamable-http/server-validation/invalid-characters"}
 
 
 def test_a_server_that_logs_need_not_have_subscriptions() -> None:
-    async def make(stack: AsyncExitStack) -> Stage:
-        refuses = declines(asks("subscriptions/listen"), -32601)
-        return FaultyStage(await everything(Binding.HTTP).make(stack), refuses)
-
+    subject = faulty(Binding.HTTP, declines(asks("subscriptions/listen"), -32601))
     case = "server/utilities/logging/per-request-log-level/not-on-listen"
-    cases = [each for each in all_cases() if each.id == case]
-    results = played(make, Binding.HTTP, cases, NEW)
-    assert [each.detail for each in results] == ["the server has no subscriptions"]
+    run = ran(subject, cases_of(case), NEW)
+    assert [each.detail for each in run.results] == ["the server has no subscriptions"]
 
 
 class _PadsCursors(Fault):
@@ -292,16 +247,10 @@ def _numbered() -> Made:
 
 @pytest.mark.parametrize("made", [lambda: _PadsCursors, _numbered], ids=["padded", "numbered"])
 def test_a_cursor_may_be_read_without_care(made: Callable[[], Made]) -> None:
-    right = made()
-
-    async def make(stack: AsyncExitStack) -> Stage:
-        return FaultyStage(await stack.enter_async_context(CoreStage()), right)
-
     page = "server/utilities/pagination"
-    results = played(make, Binding.CORE, [each for each in all_cases() if each.page == page], OLD)
-    assert findings(results) == {}
-    altered = f"{page}/implementation-guidelines/altered"
-    assert [each.verdict for each in results if each.case.id == altered] == [Verdict.PASSED]
+    run = ran(faulty(Binding.CORE, made()), cases_of(page))
+    assert findings(run) == {}
+    assert f"{page}/implementation-guidelines/altered" in passed(run)
 
 
 class _InAHurry(Fault):
@@ -323,12 +272,8 @@ class _InAHurry(Fault):
     ],
 )
 def test_a_task_may_have_ended_when_the_next_message_comes(case: str, revision: str) -> None:
-    async def make(stack: AsyncExitStack) -> Stage:
-        return FaultyStage(await everything(Binding.MEMORY).make(stack), _InAHurry)
-
-    cases = [each for each in all_cases() if each.id == case]
-    results = played(make, Binding.MEMORY, cases, revision)
-    assert [(each.verdict, each.detail) for each in results] == [(Verdict.PASSED, "")]
+    run = ran(faulty(Binding.MEMORY, _InAHurry), cases_of(case), revision)
+    assert [(each.verdict, each.detail) for each in run.results] == [(Verdict.PASSED, "")]
 
 
 class _ReportsTwice(Fault):
@@ -342,13 +287,9 @@ class _ReportsTwice(Fault):
 
 
 def test_what_was_on_its_way_when_a_call_was_cancelled_is_no_fault() -> None:
-    async def make(stack: AsyncExitStack) -> Stage:
-        return FaultyStage(await everything(Binding.MEMORY).make(stack), _ReportsTwice)
-
     case = "basic/transports/stdio/cancellation/silent-afterwards"
-    cases = [each for each in all_cases() if each.id == case]
-    results = played(make, Binding.MEMORY, cases, NEW)
-    assert [(each.verdict, each.detail) for each in results] == [(Verdict.PASSED, "")]
+    run = ran(faulty(Binding.MEMORY, _ReportsTwice), cases_of(case), NEW)
+    assert [(each.verdict, each.detail) for each in run.results] == [(Verdict.PASSED, "")]
 
 
 def _counts() -> Made:
@@ -363,14 +304,11 @@ def _counts() -> Made:
 
 
 def test_a_list_may_change_in_time() -> None:
-    async def make(stack: AsyncExitStack) -> Stage:
-        return FaultyStage(await stack.enter_async_context(CoreStage()), _counts())
-
     places = ("list-not-per-connection", "list-order", "list-no-side-effect")
     ids = {f"server/tools/capabilities/{each}" for each in places}
-    results = played(make, Binding.CORE, [each for each in all_cases() if each.id in ids], NEW)
+    run = ran(faulty(Binding.CORE, _counts()), cases_of(*ids), NEW)
     changes = "tools change while nothing else is asked for"
-    assert {each.case.id: each.detail for each in results} == dict.fromkeys(ids, changes)
+    assert {each.case.id: each.detail for each in run.results} == dict.fromkeys(ids, changes)
 
 
 class _Particular(Fault):
@@ -415,11 +353,8 @@ class _Lax(_Particular):
 
 
 def test_a_further_argument_is_tried_where_no_others_can_be_made_up() -> None:
-    async def make(stack: AsyncExitStack) -> Stage:
-        return FaultyStage(await everything(Binding.CORE).make(stack), _Lax)
-
     id = "server/tools/security-considerations/further-argument"
-    [found] = played(make, Binding.CORE, [each for each in all_cases() if each.id == id], NEW)
+    [found] = ran(faulty(Binding.CORE, _Lax), cases_of(id), NEW).results
     assert found.verdict is Verdict.FAILED
     assert found.detail.startswith("look forbids further arguments")
 
@@ -455,11 +390,8 @@ MIRRORS = tuple(
 def test_tools_and_prompts_need_not_take_what_the_kit_makes_up(
     binding: Binding, revision: str, ids: tuple[str, ...]
 ) -> None:
-    async def make(stack: AsyncExitStack) -> Stage:
-        return FaultyStage(await everything(binding).make(stack), _Particular)
-
-    cases = [each for each in all_cases() if each.id in ids]
-    results = played(make, binding, cases, revision)
+    cases = cases_of(*ids)
+    results = ran(faulty(binding, _Particular), cases, revision).results
     held = {each.id for each in cases if each.holds_in(BY_NAME[revision])}
     assert {each.case.id: each.verdict for each in results} == dict.fromkeys(
         held, Verdict.NOT_APPLICABLE
@@ -505,10 +437,7 @@ class _GuessesAlone(_Guesses):
 def test_a_server_of_both_eras_may_take_what_names_no_version_for_an_older_one(
     made: Made, found: set[str]
 ) -> None:
-    async def make(stack: AsyncExitStack) -> Stage:
-        return FaultyStage(await stack.enter_async_context(CoreStage()), made)
-
     cases = [each for each in all_cases() if each.id.startswith("basic/index/meta/")]
-    results = played(make, Binding.CORE, cases, NEW)
+    run = ran(faulty(Binding.CORE, made), cases, NEW)
     bad = (Verdict.FAILED, Verdict.WEAK, Verdict.INCONCLUSIVE)
-    assert {each.case.id for each in results if each.verdict in bad} == found
+    assert {id for id, (verdict, _) in findings(run).items() if verdict in bad} == found

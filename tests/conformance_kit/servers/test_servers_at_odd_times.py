@@ -4,29 +4,23 @@ On virtual time, so that nothing depends on the machine; and as a program, over 
 """
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpcore.spec.revisions import BY_NAME, LEGACY
+from mcpcore.spec.revisions import LEGACY
 from mcpcore_conformance.kit.features import Features
-from mcpcore_conformance.kit.model import Binding, Case, Verdict
-from mcpcore_conformance.run.plan import Settings
+from mcpcore_conformance.kit.model import Binding, Verdict
 from mcpcore_conformance.run.registry import all_cases
-from mcpcore_conformance.run.run import Listener, Run
-from mcpcore_conformance.run.servers import prepare, run_server
-from mcpcore_conformance.run.stages import Subject, subject_of
-from mcpcore_transports.targets import HttpTarget, parse_target
+from mcpcore_conformance.run.run import Run
+from tests.conformance_kit import runs
+from tests.conformance_kit.runs import OLD, cases_of, findings
 from tests.conformance_kit.servers.odd_http import odd_http
 from tests.conformance_kit.servers.odd_stage import odd_subject
 from tests.conformance_kit.servers.odd_times import NEEDS, OWN, SINCE, Schedule
 
-NEWEST = "2025-11-25"
-FINE = (Verdict.PASSED, Verdict.NOT_APPLICABLE)
 ROOTS, SAMPLES, FORMS = "client/roots", "client/sampling", "client/elicitation"
 NEGOTIATED = "basic/lifecycle/capability-negotiation"
 RESULTS = "server/tools/calling-tools/result-shape"
@@ -42,25 +36,10 @@ ASKING = (
 )
 
 
-def ran(
-    subject: Subject, *wanted: str, revision: str = NEWEST, jobs: int = 4, timeout: float = 5.0
-) -> Run:
+def ran(target: object, *wanted: str, revision: str = OLD, timeout: float = 5.0) -> Run:
     """A run of these cases, or those of these pages; of all but those of batches without any."""
-    chosen: Sequence[Case] = [each for each in all_cases() if each.section != "batching"]
-    if wanted:
-        chosen = [each for each in chosen if {each.id, each.page} & {*wanted}]
-    settings = Settings(revisions=(BY_NAME[revision],), jobs=jobs, timeout=timeout)
-    run = prepare([subject], chosen, settings)
-    anyio.run(run_server, run, [subject], Listener())
-    return run
-
-
-def findings(run: Run) -> dict[str, tuple[str, str]]:
-    return {
-        each.case.id: (str(each.verdict), each.detail)
-        for each in run.results
-        if each.verdict not in FINE
-    }
+    chosen = [each for each in cases_of(*wanted) if each.section != "batching"]
+    return runs.ran(target, chosen, revision, timeout=timeout)
 
 
 def passed(run: Run, page: str) -> int:
@@ -160,7 +139,7 @@ def test_progress_that_comes_at_any_time_is_the_progress_of_no_call() -> None:
 def test_a_tool_that_never_goes_on_is_slow_and_asks_nothing_that_is_known() -> None:
     run = ran(odd_subject("never goes on"), *ASKING, ROOTS, SAMPLES, FORMS)
     assert findings(run) == {}
-    features = run.features[Binding.MEMORY, NEWEST]
+    features = run.features[Binding.MEMORY, OLD]
     assert asked_by(features) == {}
     told = [each.detail for each in run.results if each.case.id == f"{NEGOTIATED}/no-roots"]
     assert "count_roots takes longer than 5 s" in told[0]
@@ -179,7 +158,7 @@ def test_a_case_that_comes_upon_something_slow_goes_on_without_it() -> None:
     run = ran(odd_subject("ponders first"), case)
     [result] = run.results
     assert (result.verdict, result.detail) == (Verdict.PASSED, "")
-    assert {*run.features[Binding.MEMORY, NEWEST].pace.slow} == {("tools/call", "ponder")}
+    assert {*run.features[Binding.MEMORY, OLD].pace.slow} == {("tools/call", "ponder")}
 
 
 times = st.floats(0.0, 3.0, allow_nan=False)
@@ -195,7 +174,7 @@ schedules = st.lists(
 def test_whenever_a_server_asks_only_those_are_found_that_need_it(own: Schedule) -> None:
     run = ran(odd_subject(own=own), f"{ROOTS}/listing-roots/shape")
     assert findings(run) == {}
-    assert asked_by(run.features[Binding.MEMORY, NEWEST]) == truth(NEWEST)
+    assert asked_by(run.features[Binding.MEMORY, OLD]) == truth(OLD)
 
 
 PROGRAM = str(Path(__file__).with_name("odd_times.py"))
@@ -214,11 +193,11 @@ PROGRAM = str(Path(__file__).with_name("odd_times.py"))
     ],
 )
 def test_nor_is_a_program(ways: str, blamed: set[str]) -> None:
-    subject = subject_of(parse_target([sys.executable, PROGRAM, ways]))
     wanted = [f"{NEGOTIATED}/no-{each}" for each in ("roots", "sampling")]
-    run = ran(subject, *wanted, f"{ROOTS}/listing-roots/answer-used", timeout=20.0)
+    wanted.append(f"{ROOTS}/listing-roots/answer-used")
+    run = ran([sys.executable, PROGRAM, ways], *wanted, timeout=20.0)
     assert {*findings(run)} == blamed
-    assert asked_by(run.features[Binding.STDIO, NEWEST]) == truth(NEWEST)
+    assert asked_by(run.features[Binding.STDIO, OLD]) == truth(OLD)
     assert passed(run, ROOTS) == 1
 
 
@@ -230,7 +209,7 @@ def test_over_http_only_what_belongs_to_a_call_has_to_come_on_its_stream(
     ways: str, blamed: set[str]
 ) -> None:
     with odd_http(ways) as url:
-        run = ran(subject_of(HttpTarget(url)), *PLACED, f"{NEGOTIATED}/no-roots", timeout=20.0)
+        run = ran(url, *PLACED, f"{NEGOTIATED}/no-roots", timeout=20.0)
     assert {*findings(run)} == blamed
-    assert asked_by(run.features[Binding.HTTP, NEWEST]) == truth(NEWEST)
+    assert asked_by(run.features[Binding.HTTP, OLD]) == truth(OLD)
     assert sum(each.verdict is Verdict.PASSED for each in run.results) == 3 - len(blamed)

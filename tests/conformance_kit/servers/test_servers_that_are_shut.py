@@ -187,13 +187,7 @@ def shut_behind(method: str, status: int, **headers: str) -> Iterator[str]:
         ("tools/call", 401, "Bearer", (), {LISTING: "passed", CALLING: CREDENTIALS}),
         ("tools/call", 403, INSUFFICIENT, (), {CALLING: SCOPE}),
         ("tools/call", 429, None, (), {CALLING: BUSY}),
-        (
-            "subscriptions/listen",
-            401,
-            "Bearer",
-            (),
-            dict.fromkeys(SUBSCRIBING, CREDENTIALS),
-        ),
+        ("subscriptions/listen", 401, "Bearer", (), dict.fromkeys(SUBSCRIBING, CREDENTIALS)),
         ("kit/no-such-method", 401, "Bearer", (), {ANSWERED: CREDENTIALS}),
         # a challenge that is none, or of somebody with credentials, is no reason
         ("tools/call", 401, None, (), {CALLING: "failed"}),

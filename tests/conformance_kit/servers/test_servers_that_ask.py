@@ -10,21 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from mcpcore.spec.revisions import BY_NAME
 from mcpcore_conformance.kit.model import Binding, Verdict
-from mcpcore_conformance.run.plan import Settings
-from mcpcore_conformance.run.registry import all_cases
-from mcpcore_conformance.run.run import Listener, Run
-from mcpcore_conformance.run.servers import prepare, run_server
-from mcpcore_conformance.run.stages import subject_of
-from mcpcore_transports.targets import parse_target
+from mcpcore_conformance.run.run import Run
+from tests.conformance_kit.runs import FINE, NEW, OLD, cases_of, run_of
 from tests.conformance_kit.servers.asking_programs import LEGACY, MODERN
 
 pytestmark = pytest.mark.anyio
 
-OLD, NEW = "2025-11-25", "2026-07-28"
 rare = partial(pytest.param, marks=[pytest.mark.long, pytest.mark.repeats])
-FINE = (Verdict.PASSED, Verdict.NOT_APPLICABLE)
 MRTR = "basic/patterns/mrtr"
 STATES = f"{MRTR}/server-requirements-basic-workflow"
 ERRORS = f"{MRTR}/error-handling"
@@ -51,12 +44,8 @@ async def ran(
     """A run of these cases, or those of these pages, of all without any."""
     path = tmp_path / "server.py"
     path.write_text(program)
-    subjects = [subject_of(parse_target([sys.executable, str(path), fault]))]
-    cases = [each for each in all_cases() if not pages or {each.page, each.id} & {*pages}]
-    settings = Settings(revisions=(BY_NAME[revision],), timeout=timeout)
-    run = prepare(subjects, cases, settings)
-    await run_server(run, subjects, Listener())
-    return run
+    command = [sys.executable, str(path), fault]
+    return await run_of(command, cases_of(*pages), revision, timeout=timeout)
 
 
 def found(run: Run) -> dict[str, str]:
@@ -145,10 +134,7 @@ async def test_who_checks_what_it_has_decoded_may_decode_without_care(tmp_path: 
             {f"{MRTR}/multi-round-trip-requests/no-requests-on-the-wire": "failed"},
         ),
         rare("counts on retries", {f"{STATES}/not-counted-on": "weak"}),
-        rare(
-            "mixes answers",
-            {f"{MRTR}/client-requirements-basic-workflow/calls-apart": "failed"},
-        ),
+        rare("mixes answers", {f"{MRTR}/client-requirements-basic-workflow/calls-apart": "failed"}),
         rare("error for what is missing", {f"{ERRORS}/missing-answer": "weak"}),
         rare(
             "error for what is too much",

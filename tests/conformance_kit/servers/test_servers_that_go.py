@@ -31,6 +31,7 @@ from mcpcore_conformance.run.servers import prepare, run_server
 from mcpcore_conformance.run.stages import subject_of
 from mcpcore_transports.targets import parse_target
 from tests.conformance_kit.run.test_run_cli import conformance
+from tests.conformance_kit.runs import run_of
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +39,6 @@ REVISION = "2025-11-25"
 HTTP = """
 import json, os, sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 left = int(sys.argv[2]) if len(sys.argv) > 2 else 1000
 
 class Handler(BaseHTTPRequestHandler):
@@ -53,20 +53,26 @@ class Handler(BaseHTTPRequestHandler):
         result = {"capabilities": {}, "serverInfo": {"name": "mortal", "version": "1"}}
         if said["method"] == "initialize":
             result["protocolVersion"] = said["params"]["protocolVersion"]
-        body = json.dumps({"jsonrpc": "2.0", "id": said.get("id"), "result": result}).encode()
-        self.send_response(200 if "id" in said else 202)
+        body = json.dumps({"jsonrpc": "2.0", "id": said.get("id"), "result": result})
+        self.reply(*((200, body) if "id" in said else (202, "")))
+
+    def reply(self, status, body):
+        self.send_response(status)
         self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body) if "id" in said else 0))
+        self.send_header("content-length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body if "id" in said else b"")
+        self.wfile.write(body.encode())
 
     def log_message(self, *_):
         pass
 
+if sys.argv[3:]:
+    Handler.do_HEAD = lambda self: self.reply(int(sys.argv[3]), sys.argv[4])
 server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
 print(server.server_port, flush=True)
 server.serve_forever()
 """
+"""Its arguments: a port, how many messages it survives, and what HEAD gets, if anything."""
 LINES = """
 import json, os, socketserver, sys
 
@@ -176,11 +182,8 @@ def mortal(method: str = "die", before: int = 2, after: int = 4) -> Page:
 async def played(
     target: object, page: Page, *, jobs: int = 1, timeout: float = 1.0
 ) -> tuple[Run, dict[str, Result], list[str]]:
-    subjects = [subject_of(parse_target(target))]
-    settings = Settings(revisions=(BY_NAME[REVISION],), jobs=jobs, timeout=timeout)
-    run = prepare(subjects, page.cases, settings)
     listener = Heard()
-    await run_server(run, subjects, listener)
+    run = await run_of(target, page.cases, REVISION, listener, jobs=jobs, timeout=timeout)
     found = {each.case.id.removeprefix("p/a/"): each for each in run.results}
     assert run.complete
     return run, found, listener.how

@@ -3,17 +3,11 @@
 from collections.abc import Sequence
 from functools import partial
 
-import anyio
 import pytest
 
-from mcpcore.spec.revisions import BY_NAME
 from mcpcore_conformance.kit.model import Case, Result, Verdict
-from mcpcore_conformance.run.plan import Settings
 from mcpcore_conformance.run.registry import all_cases
-from mcpcore_conformance.run.run import Listener
-from mcpcore_conformance.run.servers import prepare, run_server
-from mcpcore_conformance.run.stages import subject_of
-from mcpcore_transports.targets import HttpTarget
+from tests.conformance_kit.runs import FINE, cases_of, ran
 from tests.conformance_kit.servers.streaming_programs import READS, Streaming, streaming
 from tests.conformance_kit.servers.test_polling_servers import about_the_protocol
 
@@ -39,16 +33,12 @@ rare = partial(pytest.param, marks=pytest.mark.long)
 
 def played(server: Streaming, cases: Sequence[Case]) -> dict[str, Result]:
     """What came of the cases, by their ids."""
-    subjects = [subject_of(HttpTarget(f"http://{server.authority}/mcp"))]
-    settings = Settings(revisions=(BY_NAME[server.revision],), named=True, timeout=3.0)
-    run = prepare(subjects, cases, settings)
-    anyio.run(run_server, run, subjects, Listener())
+    run = ran(f"http://{server.authority}/mcp", cases, server.revision, timeout=3.0)
     return {each.case.id: each for each in run.results}
 
 
 def findings(results: dict[str, Result]) -> dict[str, Verdict]:
-    fine = (Verdict.PASSED, Verdict.NOT_APPLICABLE)
-    return {id: each.verdict for id, each in results.items() if each.verdict not in fine}
+    return {id: each.verdict for id, each in results.items() if each.verdict not in FINE}
 
 
 def about_streams() -> list[Case]:
@@ -70,9 +60,8 @@ def test_a_right_server_is_not_blamed(polls: bool) -> None:
 
 
 def test_a_server_may_count_its_events_and_sessions_may_have_digits_alone() -> None:
-    cases = [each for each in all_cases() if each.id in (MADE_UP, UNKNOWN, OTHERS)]
     with streaming("ids of its own") as server:
-        results = played(server, cases)
+        results = played(server, cases_of(MADE_UP, UNKNOWN, OTHERS))
     assert findings(results) == {}
     assert results[MADE_UP].verdict is results[UNKNOWN].verdict is Verdict.PASSED
 
@@ -126,17 +115,15 @@ def test_a_wrong_server_is_found(fault: str, polls: bool, blamed: set[str]) -> N
 
 @pytest.mark.long
 def test_a_server_that_never_gives_what_it_is_polled_for_is_found() -> None:
-    cases = [each for each in about_streams() if each.id == POLLING]
     with streaming("forgets", polls=True) as server:
-        found = findings(played(server, cases))
+        found = findings(played(server, cases_of(POLLING)))
     assert found == {POLLING: Verdict.WEAK}
 
 
 @pytest.mark.long
 def test_what_was_answered_should_be_kept_for_who_has_lost_it() -> None:
-    cases = [each for each in about_streams() if each.id in (EXACTLY, AFTER)]
     with streaming("keeps nothing") as server:
-        found = findings(played(server, cases))
+        found = findings(played(server, cases_of(EXACTLY, AFTER)))
     assert found == {AFTER: Verdict.WEAK}
 
 
@@ -149,9 +136,8 @@ def test_without_a_tool_that_may_be_called_other_requests_will_do() -> None:
 
 
 def test_a_tool_that_reports_once_only_reports_nothing_that_can_be_waited_for() -> None:
-    cases = [each for each in about_streams() if each.id.startswith(PROGRESS)]
     with streaming("once", tools={"reindex": {"annotations": READS}}) as server:
-        results = played(server, cases)
+        results = played(server, cases_of(PROGRESS))
     assert findings(results) == {}
     increases = results[f"{PROGRESS}/progress-flow/increases"]
     assert increases.verdict is Verdict.NOT_APPLICABLE
@@ -159,7 +145,6 @@ def test_a_tool_that_reports_once_only_reports_nothing_that_can_be_waited_for() 
 
 
 def test_no_tool_is_tried_where_no_case_wants_it() -> None:
-    cases = [each for each in all_cases() if each.id == "server/tools/listing-tools/shape"]
     with streaming() as server:
-        assert findings(played(server, cases)) == {}
+        assert findings(played(server, cases_of("server/tools/listing-tools/shape"))) == {}
     assert not server.called

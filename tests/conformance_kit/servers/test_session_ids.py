@@ -4,20 +4,15 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from itertools import count
 from random import Random
 
 import pytest
 
 from conformance.mutants.fault import Fault
-from conformance.mutants.faulty_wire import FaultyStage
 from mcpcore_conformance.kit.heard import Head, header
 from mcpcore_conformance.kit.model import Binding, Verdict
-from mcpcore_conformance.kit.wire import Stage
-from mcpcore_conformance.run.registry import all_cases
-from mcpcore_conformance.run.stages import everything
-from tests.conformance_kit.servers.test_right_servers import OLD, played
+from tests.conformance_kit.runs import cases_of, faulty, ran
 
 SESSION = "mcp-session-id"
 CASE = "basic/security_best_practices/session-hijacking/ids-not-deterministic"
@@ -83,19 +78,13 @@ def issued(make: Ids) -> tuple[Callable[[], Fault], list[str]]:
 @pytest.mark.share(5)
 @pytest.mark.parametrize(
     ("make", "verdict"),
-    [
-        *((each, Verdict.PASSED) for each in RIGHT),
-        *((each, Verdict.FAILED) for each in WRONG),
-    ],
+    [*((each, Verdict.PASSED) for each in RIGHT), *((each, Verdict.FAILED) for each in WRONG)],
 )
 def test_what_differs_decides_and_no_id_is_shown_whole(make: Ids, verdict: Verdict) -> None:
     fault, given = issued(make)
 
-    async def stage(stack: AsyncExitStack) -> Stage:
-        return FaultyStage(await everything(Binding.HTTP).make(stack), fault)
-
-    cases = [each for each in all_cases() if each.id == CASE]
-    (found,) = (each for each in played(stage, Binding.HTTP, cases, OLD) if each.case in cases)
+    run = ran(faulty(Binding.HTTP, fault), cases_of(CASE))
+    (found,) = (each for each in run.results if each.case.id == CASE)
     assert found.verdict is verdict, found.detail
     assert len(set(given)) >= 6
     assert not [each for each in given if len(each) > 1 and each in found.detail]

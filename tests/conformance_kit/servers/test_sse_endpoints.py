@@ -2,18 +2,13 @@
 
 import re
 from collections.abc import Callable, Iterable
-from contextlib import AsyncExitStack
 
 import pytest
 
 from conformance.mutants.fault import Asked, Fault
-from conformance.mutants.faulty_wire import FaultyStage
 from mcpcore_conformance.kit.heard import Event, Heard
 from mcpcore_conformance.kit.model import Binding, Verdict
-from mcpcore_conformance.kit.wire import Stage
-from mcpcore_conformance.run.registry import all_cases
-from mcpcore_conformance.run.stages import everything
-from tests.conformance_kit.servers.test_right_servers import played
+from tests.conformance_kit.runs import cases_of, faulty, ran
 
 FIRST = "2024-11-05"
 CASE = "basic/transports/http-with-sse/unknown-session"
@@ -61,10 +56,6 @@ def test_what_carries_the_session_is_altered_and_nothing_else_counts(
     form: str, pattern: str, careless: bool
 ) -> None:
     fault = dressed(form, pattern, careless=careless)
-
-    async def make(stack: AsyncExitStack) -> Stage:
-        return FaultyStage(await everything(Binding.SSE).make(stack), fault)
-
-    cases = [each for each in all_cases() if each.id == CASE]
-    (found,) = (each for each in played(make, Binding.SSE, cases, FIRST) if each.case in cases)
+    run = ran(faulty(Binding.SSE, fault), cases_of(CASE), FIRST)
+    (found,) = (each for each in run.results if each.case.id == CASE)
     assert found.verdict is (Verdict.WEAK if careless else Verdict.PASSED), found.detail

@@ -8,13 +8,9 @@ from typing import Any
 
 import pytest
 
-from mcpcore.spec.revisions import BY_NAME
 from mcpcore_conformance.kit.model import Binding, Result, Verdict
-from mcpcore_conformance.run.plan import Settings
-from mcpcore_conformance.run.registry import all_cases
-from mcpcore_conformance.run.run import Listener
-from mcpcore_conformance.run.servers import prepare, run_server
 from mcpcore_conformance.run.stages import written
+from tests.conformance_kit.runs import NEW, OLD, cases_of, run_of
 
 pytestmark = pytest.mark.anyio
 
@@ -113,7 +109,6 @@ for line in sys.stdin.buffer:
     if found is not None:
         print(json.dumps(found), flush=True)
 """
-OLD, NEW = "2025-11-25", "2026-07-28"
 DESTROYS = {"destructiveHint": True}
 READS = {"readOnlyHint": True}
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -172,11 +167,8 @@ async def played(
     path.write_text(SERVER)
     called.write_text("")
     command = [sys.executable, str(path), json.dumps(tools), str(called)]
-    subjects = [written(command, binding)]
-    chosen = [each for each in all_cases() if not cases or each.id in cases]
-    settings = Settings(revisions=(BY_NAME[revision],), timeout=2.0, tools=allowed)
-    run = prepare(subjects, chosen, settings)
-    await run_server(run, subjects, Listener())
+    chosen = cases_of(*cases)
+    run = await run_of(written(command, binding), chosen, revision, timeout=2.0, tools=allowed)
     calls = [json.loads(line) for line in called.read_text().splitlines()]
     return {each.case.id: each for each in run.results}, calls
 

@@ -1,20 +1,16 @@
 """WebSocket servers that take more than they should: what is blamed on them, and in which words."""
 
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
 from conformance.mutants.fault import Fault
-from conformance.mutants.faulty_wire import FaultyStage
 from mcpcore_conformance.kit.bindings.websocket import WebSocketStage
 from mcpcore_conformance.kit.model import Binding, Result, Strength, Verdict
-from mcpcore_conformance.kit.wire import Refused, Stage
-from mcpcore_conformance.run.registry import all_cases
-from mcpcore_conformance.run.stages import everything
+from mcpcore_conformance.kit.wire import Refused
 from tests.conformance_kit.kit.test_wires import connected, tcp, until
-from tests.conformance_kit.servers.test_right_servers import OLD, played
+from tests.conformance_kit.runs import cases_of, faulty, ran
 
 NOT_ECHOED = "docs/websocket/subprotocols/token-not-echoed"
 UNKNOWN = "docs/websocket/subprotocols/unknown-only"
@@ -56,12 +52,8 @@ class _Older(Fault):
 
 
 def found(fault: Callable[[], Fault], *ids: str) -> dict[str, Result]:
-    async def make(stack: AsyncExitStack) -> Stage:
-        return FaultyStage(await everything(Binding.WS).make(stack), fault)
-
-    cases = [each for each in all_cases() if each.id in ids]
-    results = played(make, Binding.WS, cases, OLD)
-    return {each.case.id: each for each in results if each.case.id in ids}
+    run = ran(faulty(Binding.WS, fault), cases_of(*ids))
+    return {each.case.id: each for each in run.results if each.case.id in ids}
 
 
 @pytest.mark.share(5)

@@ -22,8 +22,9 @@ ENDLESS = f"the kit reads no further: {LINE_LIMIT // 2**20} MiB came without a n
 class Splitter:
     """Cuts what is read into lines; tells the log and hands on those that are not blank."""
 
-    def __init__(self, take: Callable[[bytes], None]) -> None:
+    def __init__(self, take: Callable[[bytes], None], limit: int = LINE_LIMIT) -> None:
         self._take = take
+        self._limit = limit
         self._rest: list[bytes] = []
         self._held = 0
 
@@ -39,7 +40,7 @@ class Splitter:
         if last:
             self._rest.append(last)
             self._held += len(last)
-        if self._held > LINE_LIMIT:
+        if self._held > self._limit:
             self._rest = [b"".join(self._rest)[:BEGINNING]]
             return False
         return True

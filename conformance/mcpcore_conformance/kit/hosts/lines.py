@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 from anyio.abc import ByteStream, Listener
 
+from mcpcore_conformance.kit.bindings.lines import Splitter
 from mcpcore_conformance.kit.client_wire import Came, HostSettings
 from mcpcore_conformance.kit.heard import Gone, Text
 from mcpcore_conformance.kit.hosts.door import Door
@@ -51,20 +52,11 @@ class LinesWire:
     async def read(self, rest: bytes = b"") -> None:
         """Read lines to the end; blank ones are no messages."""
         assert self.stream is not None
-        parts: list[bytes] = []
-        held = 0
+        splitter = Splitter(self._line, LINE_LIMIT)
         data = rest or await receive(self.stream)
-        while data and held < LINE_LIMIT:
-            *lines, last = data.split(b"\n")
-            for line in lines:
-                self._line(b"".join([*parts, line]))
-                parts, held = [], 0
-            if last:
-                parts.append(last)
-                held += len(last)
+        while data and splitter.feed(data):
             data = await receive(self.stream)
-        if parts:
-            self._line(b"".join(parts))
+        splitter.end()
 
     def _line(self, line: bytes) -> None:
         self.host.log.add(False, self.number, "message", line + b"\n")
