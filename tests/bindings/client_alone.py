@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
+from mcpcore.engine.events import Violation
 from mcpcore.errors import InvalidResponse, NegotiationError, PeerError
 from mcpcore.spec.errors import LocalError
 from mcpcore_transports.client.callbacks import Callbacks
@@ -186,8 +187,10 @@ async def progress_of_nobody_is_passed_over(bench: Bench) -> None:
 
 @behaviour(by_hand=True, skip={"ws": "a frame that is not UTF-8 ends a WebSocket, with 1007"})
 async def what_is_no_message_is_passed_over(bench: Bench) -> None:
-    """Each line or event that is no message costs itself and nothing else."""
-    async with called(bench) as (script, request, outcome, _):
+    """Each line or event that is no message costs itself and nothing else, and is told."""
+    told: list[Violation] = []
+    callbacks = Callbacks(violation=told.append)
+    async with called(bench, callbacks=callbacks) as (script, request, outcome, _):
         nonsense = (
             b"",
             b"hello",
@@ -203,6 +206,7 @@ async def what_is_no_message_is_passed_over(bench: Bench) -> None:
             await script.send(junk, request)
         await script.reply(request, script.text("x"))
     assert outcome.text == "x"
+    assert len(told) == len(nonsense) - 1  # nothing is said of an empty line
 
 
 @behaviour(by_hand=True)

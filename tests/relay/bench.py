@@ -96,7 +96,7 @@ def tools(backend: Backend, peer: Peer, event: RequestReceived) -> None:
     elif params.get("name") == "ask":
         ask(backend, peer, event)
     elif params.get("name") == "wait":
-        backend.waiting["call"] = peer, event.key
+        keep(backend, peer, event)
     else:
         peer.respond(event.key, text(f"{backend.name}: {params.get('arguments')}"))
 
@@ -117,6 +117,24 @@ def ask(backend: Backend, peer: Peer, event: RequestReceived) -> None:
     else:
         id = peer.request("elicitation/create", QUESTION, now=0.0, parent=event.key)
         backend.waiting[id] = greet
+
+
+def asking(then: Handler) -> Handler:
+    """A tool of a legacy server that asks for a name, and does the rest once that is answered."""
+
+    def act(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+        if event.method != "tools/call":
+            tools(backend, peer, event)
+            return
+        id = peer.request("elicitation/create", QUESTION, now=0.0, parent=event.key)
+        backend.waiting[id] = lambda _: then(backend, peer, event)
+
+    return act
+
+
+def keep(backend: Backend, peer: Peer, event: RequestReceived) -> None:
+    """Leave the end of a call to the test."""
+    backend.waiting["call"] = peer, event.key
 
 
 class Scene:
@@ -226,6 +244,22 @@ class Scene:
                 self.client.retry(event.request, answers, now=self.now)
         return moved
 
+    def lose(self, backend: Backend, reason: str = "closed") -> None:
+        """End every conversation with a server."""
+        for _, near, _ in list(backend.wires):
+            near.receive_eof(now=self.now, reason=reason)
+        self.move()
+
+    def leave(self) -> None:
+        """End the connection of the client."""
+        self.front.receive_eof(now=self.now)
+        self.move()
+
+    def cancel(self, id: Any, reason: str | None = None) -> None:
+        """Let the client take a request back."""
+        self.client.cancel(id, now=self.now, reason=reason)
+        self.move()
+
     def wait(self, seconds: float) -> None:
         """Let time pass."""
         self.now += seconds
@@ -269,3 +303,11 @@ class Scene:
     def told(self, kind: type[Event]) -> list[Any]:
         """Events of the client of a kind."""
         return [event for event in self.events if isinstance(event, kind)]
+
+
+def relayed(
+    client: str, server: str, handler: Handler = tools, **more: Any
+) -> tuple[Scene, Backend]:
+    """A client before a relay, and the only server behind that."""
+    backend = Backend("a", server, handler)
+    return Scene(client, backend, **more), backend

@@ -32,24 +32,16 @@ from mcpcore.wire.jsontext import Body, to_json
 from mcpcore_transports.gateway.route import GatewayRoute
 from mcpcore_transports.gateway.settings import GatewaySettings
 from mcpcore_transports.gateway.upstreams import Fleet
-from tests.relay.bench import CELLS, LEGACY, MODERN, Backend, Scene, text, tools
+from tests.relay.bench import CELLS, LEGACY, MODERN, Backend, Scene, relayed, text, tools
 
 cells = pytest.mark.parametrize(("client", "server"), CELLS)
-
-
-@cells
-def test_a_call_and_its_answer(client: str, server: str) -> None:
-    scene = Scene(client, Backend("a", server, tools))
-    assert scene.call("echo", x=1) == "a: {'x': 1}"
-    assert scene.relay.idle
 
 
 @cells
 @pytest.mark.parametrize("method", ["tools/call", "tools/list"])
 def test_a_meta_of_null_is_none(client: str, server: str, method: str) -> None:
     """As servers write it that leave out no member without a value."""
-    backend = Backend("a", server, lambda backend, peer, event: None)
-    scene = Scene(client, backend)
+    scene, backend = relayed(client, server, lambda backend, peer, event: None)
     scene.ask(method, {"name": "echo"})
     result: dict[str, Any] = {"tools": [], "content": [], "_meta": None}
     id = backend.requests(method)[-1].id
@@ -61,17 +53,8 @@ def test_a_meta_of_null_is_none(client: str, server: str, method: str) -> None:
 
 
 @cells
-def test_a_question_in_the_midst_of_a_call(client: str, server: str) -> None:
-    scene = Scene(client, Backend("a", server, tools))
-    assert scene.call("ask") == "Hello Ada"
-    scene.wait(100)
-    assert scene.relay.idle
-
-
-@cells
 def test_the_server_learns_the_capabilities_of_the_client(client: str, server: str) -> None:
-    backend = Backend("a", server, tools)
-    scene = Scene(client, backend, capabilities={"roots": {"listChanged": True}})
+    scene, backend = relayed(client, server, capabilities={"roots": {"listChanged": True}})
     scene.call("echo")
     declared = backend.requests("tools/call")[0].client_capabilities
     assert declared.roots is not None
@@ -101,8 +84,7 @@ def test_a_server_whose_errors_tell_of_another_era_but_which_opens_in_its_own(
     def refuses(backend: Backend, peer: Peer, event: RequestReceived) -> None:
         peer.fail(event.key, ErrorData(code, message))
 
-    backend = Backend("a", server, refuses)
-    scene = Scene(LEGACY, backend)
+    scene, backend = relayed(LEGACY, server, refuses)
     for sent in (1 + tells, 2 + tells):
         error = scene.error("tools/call", {"name": "echo"})
         assert error.message.endswith(message)
@@ -158,11 +140,9 @@ def test_progress_and_log_messages_come_before_the_answer(client: str, server: s
 
 @cells
 def test_a_call_that_is_cancelled(client: str, server: str) -> None:
-    backend = Backend("a", server, tools)
-    scene = Scene(client, backend)
+    scene, backend = relayed(client, server)
     id = scene.ask("tools/call", {"name": "wait"})
-    scene.client.cancel(id, now=0.0, reason="enough")
-    scene.move()
+    scene.cancel(id, reason="enough")
     [told] = [event for event in backend.events if isinstance(event, RequestCancelled)]
     assert told.reason == "enough"
     peer, key = backend.waiting["call"]
@@ -202,12 +182,9 @@ def test_errors_have_the_codes_of_the_client_s_era(
 
 @cells
 def test_a_server_that_goes_away_is_named(client: str, server: str) -> None:
-    backend = Backend("a", server, tools)
-    scene = Scene(client, backend)
+    scene, backend = relayed(client, server)
     scene.ask("tools/call", {"name": "wait"})
-    for _, near, _ in backend.wires:
-        near.receive_eof(now=0.0)
-    scene.move()
+    scene.lose(backend)
     [failed] = scene.told(ErrorReceived)
     assert failed.error.message.startswith("a: ")
     assert json.decode(failed.error.data)["server"] == "a"
@@ -259,8 +236,7 @@ def test_a_result_that_is_none_ends_the_request_with_an_error(client: str) -> No
 @pytest.mark.parametrize(("other", "heard"), [("ann", 2), ("bob", 0)])
 def test_a_log_message_that_names_no_request_crosses_to_nobody(other: str, heard: int) -> None:
     """A modern server's conversation is shared, and over one stream nothing tells whose it is."""
-    backend = Backend("a", MODERN, tools)
-    scene = Scene(MODERN, backend)
+    scene, backend = relayed(MODERN, MODERN)
     for principal in ("ann", other):
         scene.front.principal = principal
         scene.ask("tools/call", {"name": "wait"}, log_level="info")
@@ -367,8 +343,7 @@ def test_a_question_that_cannot_be_asked_is_refused_to_the_server(
         peer.request(method, params, now=0.0, parent=event.key, force=True)
         backend.waiting["call"] = peer, event.key
 
-    backend = Backend("a", LEGACY, asks)
-    scene = Scene(client, backend, capabilities={"elicitation": {"form": {}}})
+    scene, backend = relayed(client, LEGACY, asks, capabilities={"elicitation": {"form": {}}})
     scene.answers = None
     scene.ask("tools/call", {"name": "x"})
     refusals = [event for event in backend.events if isinstance(event, ErrorReceived)]
@@ -394,29 +369,18 @@ def test_a_state_without_questions_is_returned_at_once() -> None:
 
 
 def test_a_log_message_of_a_call_that_has_ended_crosses_to_nobody() -> None:
-    backend = Backend("a", MODERN, tools)
-    scene = Scene(MODERN, backend)
+    scene, backend = relayed(MODERN, MODERN)
     id = scene.ask("tools/call", {"name": "wait"}, log_level="info")
     peer, key = backend.waiting["call"]
     scene.front.principal = "bob"
     scene.ask("tools/call", {"name": "wait"}, log_level="info")
     scene.front.principal = "ann"
     backend.down = True  # the server does not know of the cancellation
-    scene.client.cancel(id, now=0.0)
-    scene.move()
+    scene.cancel(id)
     assert peer.log(key, "info", "secret of ann")
     backend.down = False
     scene.move()
     assert not scene.told(NotificationReceived)
-
-
-def test_log_messages_that_nobody_wants_are_counted() -> None:
-    backend = Backend("a", LEGACY, tools)
-    scene = Scene(MODERN, backend)
-    for _ in range(2):
-        backend.wires[0][2].log(None, "error", "x")
-        scene.move()
-    assert scene.relay.dropped == 2
 
 
 class Closed:

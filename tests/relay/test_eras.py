@@ -21,7 +21,7 @@ from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.capabilities import TASKS_EXTENSION
 from mcpcore.spec.errors import INVALID_PARAMS
 from tests.engine.bench import rows
-from tests.relay.bench import ANSWER, BOTH, LEGACY, MODERN, WALL, Backend, Scene, tools
+from tests.relay.bench import ANSWER, BOTH, LEGACY, MODERN, WALL, Backend, Scene, relayed, tools
 from tests.relay.test_lists import MIRRORED
 from tests.relay.test_subscriptions import CHANGED, UPDATED, changes, tell, watch
 
@@ -49,8 +49,7 @@ def test_each_client_is_served_in_its_own_era() -> None:
     assert [len(scene.told(InputRequired)) for scene in both] == [0, 1]
     assert len(backend.wires) == 3  # one tells each era, and the session has one
     assert backend.wires[-1][0].audience.capabilities == both[0].client.config.capabilities
-    both[0].front.receive_eof(now=0.0)
-    both[0].move()
+    both[0].leave()
     assert [link.ended for link, *_ in backend.wires] == [False, False, True]
     assert both[1].call("echo") == "a: {}"
 
@@ -69,8 +68,7 @@ def test_the_revision_of_the_client_where_the_server_lists_it(
     client: str, listed: str, used: str
 ) -> None:
     """A legacy server lists nothing, and is asked for the newest."""
-    backend = Backend("a", listed, tools)
-    scene = Scene(client, backend)
+    scene, backend = relayed(client, listed)
     assert scene.call("echo") == "a: {}"
     assert spoken(backend) == [used]
 
@@ -127,8 +125,7 @@ FAULTS = [
 def test_a_handshake_that_fails_on_the_way_is_tried_again(
     fault: Fault | None, refuses: bool, begun: bool
 ) -> None:
-    backend = Backend("a", BOTH, tools)
-    scene = Scene(MODERN, backend)
+    scene, backend = relayed(MODERN, BOTH)
     target, relay = scene.relay.targets["a"], scene.relay
     target.handshake, (link, _, _) = None, backend.wires[-1]
     link.greeted, link.refused = False, not begun
@@ -242,8 +239,7 @@ def test_changes_are_told_in_both_eras() -> None:
 
 @pytest.mark.parametrize("shared", [None, True, False])
 def test_who_shares_a_conversation(shared: bool | None) -> None:
-    backend = Backend("a", BOTH, tools)
-    first = Scene(LEGACY, backend)
+    first, backend = relayed(LEGACY, BOTH)
     first.relay.targets["a"].shared = shared
     first.call("echo")
     for client in (LEGACY, MODERN):
@@ -255,8 +251,7 @@ def test_who_shares_a_conversation(shared: bool | None) -> None:
 
 
 def test_a_state_of_a_modern_server_is_no_call_of_the_legacy_one_in_its_place() -> None:
-    backend = Backend("a", MODERN, tools)
-    scene = Scene(MODERN, backend)
+    scene, backend = relayed(MODERN, MODERN)
     scene.answers = None
     id = scene.ask("tools/call", {"name": "ask"})
     backend.config = structs.replace(backend.config, revisions=rows(LEGACY))

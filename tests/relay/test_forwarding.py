@@ -30,11 +30,12 @@ from tests.relay.bench import (
     ANSWER,
     LEGACY,
     MODERN,
-    QUESTION,
     WALL,
     Backend,
     Scene,
     ask,
+    asking,
+    keep,
     text,
     tools,
 )
@@ -163,30 +164,17 @@ def notes(bench: Gateway) -> list[str]:
     return [each["content"]["type"] for each in sent if each["note"] == "said"]
 
 
-def twice(backend: Backend, peer: Peer, event: RequestReceived) -> None:
-    """A tool that asks for a name two times, one after the other."""
-    if event.method != "tools/call":
-        tools(backend, peer, event)
-        return
-
-    def more(_: Any) -> None:
-        ask(backend, peer, event)
-
-    id = peer.request("elicitation/create", QUESTION, now=0.0, parent=event.key)
-    backend.waiting[id] = more
+slow = asking(keep)
+"""A tool that asks and then works for as long as the test wants."""
 
 
-def slow(backend: Backend, peer: Peer, event: RequestReceived) -> None:
-    """A tool that asks and then works for as long as the test wants."""
-    if event.method != "tools/call":
-        tools(backend, peer, event)
-        return
-
-    def work(_: Any) -> None:
-        backend.waiting["call"] = peer, event.key
-
-    id = peer.request("elicitation/create", QUESTION, now=0.0, parent=event.key)
-    backend.waiting[id] = work
+def retried(meta: Any = CAN_ANSWER, **settings: Any) -> tuple[Gateway, Gateway, Any, Reply]:
+    """A call that works on at one worker, and its retry, which is heard of at another."""
+    one, other = gateways(handler=slow, **settings)
+    asked = result(one.ask(meta=meta))
+    reply = other.again(asked, meta=meta)
+    settle(one, other)
+    return one, other, asked, reply
 
 
 def test_a_retry_finds_its_call_and_its_repetition_the_outcome_at_either_worker() -> None:
@@ -216,16 +204,7 @@ def test_a_retry_finds_its_call_and_its_repetition_the_outcome_at_either_worker(
 
 
 def test_an_error_of_the_server_is_an_outcome_too() -> None:
-    def refuse(backend: Backend, peer: Peer, event: RequestReceived) -> None:
-        if event.method == "tools/call":
-            peer.request("elicitation/create", QUESTION, now=0.0, parent=event.key)
-        else:
-            tools(backend, peer, event)
-
-    one, other = gateways(handler=refuse)
-    asked = result(one.ask())
-    reply = other.again(asked)
-    settle(one, other)
+    one, other, _, reply = retried()
     for _, near, _ in one.backend.wires:
         near.receive_eof(now=one.now)
     settle(one, other)
@@ -235,7 +214,7 @@ def test_an_error_of_the_server_is_an_outcome_too() -> None:
 
 
 def test_a_second_question_and_missing_answers_go_back_to_the_client() -> None:
-    one, other, third = gateways(3, handler=twice)
+    one, other, third = gateways(3, handler=asking(ask))
     asked = result(one.ask())
     for bench in (other, third):
         reply = bench.again(asked)
@@ -255,10 +234,7 @@ def test_a_second_question_and_missing_answers_go_back_to_the_client() -> None:
 
 
 def test_progress_and_log_messages_come_before_the_answer() -> None:
-    one, other = gateways(handler=slow)
-    asked = result(one.ask(meta=WITH_NEWS))
-    reply = other.again(asked, meta=WITH_NEWS)
-    settle(one, other)
+    one, other, _, reply = retried(WITH_NEWS)
     peer, key = one.backend.waiting["call"]
     peer.progress(key, 1)
     settle(one, other)
@@ -317,9 +293,7 @@ def test_news_that_nobody_wants_and_floods_stay_where_they_are(
 
 
 def test_news_go_on_after_a_flood() -> None:
-    one, other = gateways(handler=slow)
-    reply = other.again(result(one.ask(meta=WITH_NEWS)), meta=WITH_NEWS)
-    settle(one, other)
+    one, other, _, reply = retried(WITH_NEWS)
     peer, key = one.backend.waiting["call"]
     for number in range(100):
         peer.progress(key, number)
@@ -472,12 +446,8 @@ def test_a_ticket_of_the_key_of_another_gateway() -> None:
 
 
 def test_a_client_that_leaves_cancels_the_call() -> None:
-    one, other = gateways(handler=slow)
-    asked = result(one.ask())
-    route = max(other.replies) + 1 if other.replies else 1
-    other.again(asked)
-    settle(one, other)
-    other.cut(route)
+    one, other, asked, _ = retried()
+    other.cut(max(other.replies))
     settle(one, other)
     assert any(isinstance(event, RequestCancelled) for event in one.backend.events)
     assert one.relay.idle
@@ -491,10 +461,7 @@ def test_a_client_that_leaves_cancels_the_call() -> None:
 
 @pytest.mark.parametrize("how", ["its worker dies", "the store fails", "a long reason"])
 def test_a_call_whose_client_is_unheard_of_is_cancelled(how: str) -> None:
-    one, other = gateways(handler=slow, http=HttpSettings(max_body=3000))
-    asked = result(one.ask())
-    other.again(asked)
-    settle(one, other)
+    one, other, _, _ = retried(http=HttpSettings(max_body=3000))
     [sent] = other.relay.forwarding._sent.values()
     if how == "its worker dies":
         other.worker.store.leave("w1")
@@ -547,14 +514,9 @@ def test_one_principal_does_not_take_all_places_of_retries_that_wait_elsewhere()
 
 
 def test_what_is_too_long_for_a_note_is_refused_with_the_reason() -> None:
-    def long(backend: Backend, peer: Peer, event: RequestReceived) -> None:
-        if event.method != "tools/call":
-            tools(backend, peer, event)
-            return
-        id = peer.request("elicitation/create", QUESTION, now=0.0, parent=event.key)
-        backend.waiting[id] = lambda _: peer.respond(event.key, text("x" * 3000))
-
-    one, other = gateways(handler=long, http=HttpSettings(max_body=3000))
+    long = text("x" * 3000)
+    handler = asking(lambda backend, peer, event: peer.respond(event.key, long))
+    one, other = gateways(handler=handler, http=HttpSettings(max_body=3000))
     asked = result(one.ask(principal="ann" * 200))
     answer = {"action": "accept", "content": {"x": "x" * 2000}}
     reply = other.again(asked, answer=answer, principal="ann" * 200)
@@ -616,10 +578,7 @@ def test_a_retry_that_was_sent_to_the_wrong_worker_goes_no_further() -> None:
 
 
 def test_notes_that_nobody_can_use_change_nothing() -> None:
-    one, other = gateways(handler=slow)
-    asked = result(one.ask())
-    reply = other.again(asked)
-    settle(one, other)
+    one, other, _, reply = retried()
     key = 1_000
     unknown = RetryNote(key, None, "tools/call", Raw(b"{}"), "2999-01-01", None, None, NO_META)
     for content in (
@@ -652,9 +611,7 @@ def test_notes_that_nobody_can_use_change_nothing() -> None:
 
 @pytest.mark.parametrize("call", ["respond", "progress"])
 def test_a_call_that_its_server_cannot_make(call: str) -> None:
-    one, other = gateways(handler=slow)
-    reply = other.again(result(one.ask()))
-    settle(one, other)
+    one, other, _, reply = retried()
     [sent] = other.relay.forwarding._sent.values()
     note = {"type": "call", "key": sent.arrival.event.key, "call": call, "arguments": []}
     one.server.post_note("w1", Raw(json.encode(note)), now=one.now)

@@ -19,7 +19,7 @@ from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore_transports.gateway.guard import ServerGuard
 from mcpcore_transports.gateway.settings import GatewaySettings
-from tests.relay.bench import ANSWER, LEGACY, MODERN, Backend, Scene, tools
+from tests.relay.bench import ANSWER, LEGACY, MODERN, Backend, Scene, relayed, tools
 from tests.relay.test_http import Web
 from tests.relay.test_subscriptions import changes, watch
 
@@ -39,14 +39,11 @@ def circuit(made: ServerGuard) -> Circuit:
 def crash(scene: Scene, backend: Backend) -> None:
     """End a server's conversations in the middle of a call."""
     scene.ask("tools/call", {"name": "wait"})
-    for _, near, _ in list(backend.wires):
-        near.receive_eof(now=scene.now, reason="crashed")
-    scene.move()
+    scene.lose(backend, reason="crashed")
 
 
 def test_a_session_that_ends_its_own_conversations_keeps_no_other_from_the_server() -> None:
-    backend = Backend("a", LEGACY, tools)
-    ann = Scene(LEGACY, backend)
+    ann, backend = relayed(LEGACY, LEGACY)
     bob = Scene(LEGACY, backend, beside=ann, principal="bob")
     made = guard(ann, "a", consecutive=3)
     for _ in range(3):
@@ -85,15 +82,13 @@ def test_clients_that_leave_say_nothing_of_the_server() -> None:
     for _ in range(3):
         other = Scene(LEGACY, *backends, beside=scene, principal="mallory")
         other.ask("tools/list")
-        other.front.receive_eof(now=0.0)
-        other.move()
+        other.leave()
     assert circuit(made) is Circuit.CLOSED
     assert scene.call("a__echo") == "a: {}"
 
 
 def test_a_listen_stream_that_opens_is_a_probe_that_succeeded() -> None:
-    backend = Backend("a", MODERN, tools)
-    scene = Scene(LEGACY, backend)
+    scene, backend = relayed(LEGACY, MODERN)
     made = guard(scene, "a", consecutive=1, open_time=10.0)
     crash(scene, backend)
     assert circuit(made) is Circuit.OPEN
@@ -104,8 +99,7 @@ def test_a_listen_stream_that_opens_is_a_probe_that_succeeded() -> None:
 
 
 def test_a_probe_that_cannot_be_sent_leaves_room_for_the_next() -> None:
-    backend = Backend("a", LEGACY, tools)
-    scene = Scene(MODERN, backend)
+    scene, backend = relayed(MODERN, LEGACY)
     made = guard(scene, "a", consecutive=1, open_time=10.0)
     crash(scene, backend)
     scene.wait(10.0)
@@ -240,43 +234,30 @@ def test_clients_hear_of_a_server_whose_breaker_has_closed() -> None:
     assert len(changes(scene)) > told
 
 
-def test_all_attempts_of_a_call_have_its_time_together() -> None:
-    backend = Backend("a", LEGACY, lambda *_: None)
-    scene = Scene(MODERN, backend, settings=RelaySettings(call_timeout=60.0))
+@pytest.mark.parametrize(("seconds", "attempts"), [(50.0, 2), (59.999999, 1)])
+def test_all_attempts_of_a_call_have_its_time_together(seconds: float, attempts: int) -> None:
+    """None is made for which no time is left."""
+    scene, backend = relayed(
+        MODERN, LEGACY, lambda *_: None, settings=RelaySettings(call_timeout=60.0)
+    )
     scene.relay.targets["a"].guard = ServerGuard("a", GatewaySettings(breaker=None))
     scene.ask("resources/read", {"uri": "x:1"}, timeout=None)
-    scene.wait(50.0)
-    for _, near, _ in list(backend.wires):
-        near.receive_eof(now=scene.now, reason="crashed")
-    scene.move()
-    scene.wait(1.0)
-    assert len(backend.requests("resources/read")) == 2
-    assert scene.told(ErrorReceived) == []
-    scene.wait(9.0)
-    assert len(scene.told(ErrorReceived)) == 1
-
-
-def test_an_attempt_for_which_no_time_is_left_is_not_made() -> None:
-    backend = Backend("a", LEGACY, lambda *_: None)
-    scene = Scene(MODERN, backend, settings=RelaySettings(call_timeout=60.0))
-    scene.relay.targets["a"].guard = ServerGuard("a", GatewaySettings(breaker=None))
-    scene.ask("resources/read", {"uri": "x:1"}, timeout=None)
-    scene.wait(59.999999)
-    for _, near, _ in list(backend.wires):
-        near.receive_eof(now=scene.now, reason="crashed")
-    scene.move()
+    scene.wait(seconds)
+    scene.lose(backend, reason="crashed")
+    if attempts == 2:
+        scene.wait(1.0)
+        assert scene.told(ErrorReceived) == []
+        scene.wait(9.0)
+    assert len(backend.requests("resources/read")) == attempts
     assert len(scene.told(ErrorReceived)) == 1
 
 
 def test_a_method_makes_no_lines_of_its_own_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "mcpcore.gateway")
-    backend = Backend("a", LEGACY, lambda *_: None)
-    scene = Scene(LEGACY, backend)
+    scene, backend = relayed(LEGACY, LEGACY, lambda *_: None)
     scene.relay.targets["a"].guard = ServerGuard("a", GatewaySettings())
     scene.ask("acme/x\nforged: a line")
-    for _, near, _ in list(backend.wires):
-        near.receive_eof(now=scene.now, reason="crashed")
-    scene.move()
+    scene.lose(backend, reason="crashed")
     [told] = [each.getMessage() for each in caplog.records]
     assert told.startswith("a: acme/x?forged: a line: RetryDenied(")
 
@@ -310,15 +291,13 @@ def test_a_list_is_read_before_a_call_that_its_guard_has_not_compared(
         else:
             tools(backend, peer, event)
 
-    backend = Backend("a", server, listed)
-    scene = Scene(MODERN, backend)
+    scene, backend = relayed(MODERN, server, listed)
     scene.relay.targets["a"].guard = Comparing()
     call = scene.client.request("tools/call", {"name": "echo"}, now=scene.now)
     scene.move()
     [(peer, event)] = lists  # read once for a call, whatever it has
     if outcome == "cancelled":
-        scene.client.cancel(call, now=scene.now)
-        scene.move()
+        scene.cancel(call)
     tools(backend, peer, event)
     scene.move()
     assert len(lists) == 1

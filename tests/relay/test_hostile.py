@@ -10,7 +10,7 @@ from mcpcore.engine.events import RequestReceived
 from mcpcore.relay.names import Naming
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.methods import METHODS
-from tests.relay.bench import CELLS, Backend, Scene
+from tests.relay.bench import CELLS, Backend, relayed
 
 LISTS = ["tools", "prompts", "resources", "resourceTemplates", "contents", "content", "messages"]
 KEYS = [*LISTS, "uri", "name", "cursor", "mode", "ref", "task", "taskId", "level", "data"]
@@ -44,8 +44,7 @@ def test_no_message_raises(
     def answer(backend: Backend, peer: Peer, event: RequestReceived) -> None:
         asked.append((peer, event))
 
-    backend = Backend("a", server, answer)
-    scene = Scene(client, backend, settings=RelaySettings(naming=naming))
+    scene, backend = relayed(client, server, answer, settings=RelaySettings(naming=naming))
     scene.answers = None
     for number, (side, method, body) in enumerate(steps):
         id = "" if method.startswith("notifications/") else f'"id":"{number}",'

@@ -23,7 +23,7 @@ from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.types.capabilities import ServerCapabilities
 from tests.engine.bench import CLIENT_ALL
-from tests.relay.bench import CELLS, LEGACY, MODERN, WALL, Backend, Scene, tools
+from tests.relay.bench import CELLS, LEGACY, MODERN, WALL, Backend, Scene, relayed, tools
 from tests.relay.test_subscriptions import CHANGED, changes, tell, watch
 from tests.steps import steps_of
 
@@ -312,8 +312,7 @@ def test_tools_without_end_are_not_noted_without_end() -> None:
         number = len(backend.requests("tools/list"))
         peer.respond(event.key, {"tools": [{"name": f"t{number}", **tool}, {"name": "u", **tool}]})
 
-    backend = Backend("a", MODERN, fresh)
-    scene = Scene(LEGACY, backend, settings=RelaySettings(names=3))
+    scene, _ = relayed(LEGACY, MODERN, fresh, settings=RelaySettings(names=3))
     for _ in range(5):
         scene.result("tools/list")
     target, known = scene.relay.targets["a"], {"t1", "u", "t2"}
@@ -423,8 +422,7 @@ def test_lists_of_a_session_that_has_ended_are_kept_no_longer(shared: bool) -> N
 
     def late(backend: Backend, peer: Peer, event: RequestReceived) -> None:
         if backend.waiting.pop("leave", False):
-            other.front.receive_eof(now=0.0)
-            other.move()
+            other.leave()
         lists()(backend, peer, event)
 
     backends = [Backend(name, LEGACY, late) for name in "ab"]
@@ -437,8 +435,7 @@ def test_lists_of_a_session_that_has_ended_are_kept_no_longer(shared: bool) -> N
     assert len(scene.relay.lists._kept) == 4
     backends[1].waiting["leave"] = shared
     other.ask("tools/list")
-    other.front.receive_eof(now=0.0)
-    other.move()
+    other.leave()
     assert len(scene.relay.lists._kept) == 2
     assert {key[-1][2] for key in scene.relay.lists._kept} == {(scene.front, "")}
 
@@ -528,9 +525,7 @@ def test_a_server_that_hangs_delays_one_list(client: str, server: str, back: str
 def cut(scene: Scene, backend: Backend) -> None:
     """End all conversations with a server, which answers no more."""
     backend.down = True
-    for _, near, _ in list(backend.wires):
-        near.receive_eof(now=scene.now)
-    scene.move()
+    scene.lose(backend)
 
 
 def listed_while_away(scene: Scene, backend: Backend) -> list[str]:
@@ -569,8 +564,7 @@ def test_a_server_that_is_away_stays_in_lists_for_a_time(client: str, server: st
 
 @cells
 def test_changes_of_a_list_are_told_a_moment_apart(client: str, server: str) -> None:
-    backend = Backend("a", server, tools)
-    scene = Scene(client, backend)
+    scene, backend = relayed(client, server)
     scene.call("echo")
     watch(scene)
     for number in range(5):
@@ -622,8 +616,7 @@ def test_changes_that_the_server_did_not_declare_are_told_to_nobody(server: str)
 
 def test_a_stream_without_resources_hears_of_changed_lists() -> None:
     """The conversation with a legacy server begins for it."""
-    backend = Backend("a", LEGACY, tools)
-    scene = Scene(MODERN, backend)
+    scene, backend = relayed(MODERN, LEGACY)
     watch(scene)
     tell(backend, CHANGED)
     scene.move()

@@ -14,7 +14,7 @@ from mcpcore.engine.events import (
     ResultReceived,
 )
 from mcpcore.http.client.call import Recovery, StreamInterrupted
-from tests.relay.bench import CELLS, LEGACY, MODERN, WALL, Backend, Handler, Scene, tools
+from tests.relay.bench import CELLS, LEGACY, MODERN, WALL, Backend, Handler, Scene, relayed, tools
 from tests.relay.test_cells import reports
 from tests.relay.test_subscriptions import CHANGED, UPDATED, changes, tell, watch
 
@@ -23,8 +23,7 @@ cells = pytest.mark.parametrize(("client", "server"), CELLS)
 
 def pair(client: str, server: str, handler: Handler = tools) -> tuple[Backend, Scene, Scene]:
     """Two clients of one relay, whose keys, ids and sessions are the same."""
-    backend = Backend("a", server, handler)
-    quiet = Scene(client, backend, principal="bob")
+    quiet, backend = relayed(client, server, handler, principal="bob")
     quiet.call("echo")
     quiet.relay.called.clear()
     quiet.events.clear()
@@ -41,7 +40,8 @@ def check_quiet(quiet: Scene) -> None:
 @cells
 def test_requests_and_questions(client: str, server: str) -> None:
     _, quiet, scene = pair(client, server)
-    assert scene.call("echo") == "a: {}"
+    assert scene.call("echo", x=1) == "a: {'x': 1}"
+    assert scene.relay.idle
     assert scene.call("ask") == "Hello Ada"
     assert scene.relay.called == {scene.front}
     check_quiet(quiet)
@@ -60,8 +60,7 @@ def test_what_belongs_to_a_request(client: str, server: str) -> None:
     assert len(scene.told(NotificationReceived)) == (server == LEGACY)
     backend.handler = tools
     id = scene.ask("tools/call", {"name": "wait"})
-    scene.client.cancel(id, now=0.0)
-    scene.move()
+    scene.cancel(id)
     assert any(isinstance(event, RequestCancelled) for event in backend.events)
     assert scene.relay.idle
     assert [event.request for event in scene.told(RequestEnded)] == [id]
@@ -114,8 +113,7 @@ def test_the_session_of_a_legacy_client() -> None:
     scene.move()
     assert len(scene.told(RequestCancelled)) == 1
     check_quiet(quiet)
-    scene.front.receive_eof(now=0.0)
-    scene.move()
+    scene.leave()
     assert link.ended
     assert quiet.call("echo") == "a: {}"
     assert len(backend.wires) == 3  # the first tells the era, each session has one
@@ -146,8 +144,9 @@ def test_connections_without_a_principal_do_not_hear_each_others_logs(
     callers: int, heard: list[int]
 ) -> None:
     ends: list[Peer] = []
-    backend = Backend("a", LEGACY, lambda _, peer, event: ends.append(peer))
-    first = Scene(MODERN, backend, principal=None)
+    first, backend = relayed(
+        MODERN, LEGACY, lambda _, peer, event: ends.append(peer), principal=None
+    )
     other = Scene(MODERN, backend, beside=first, principal=None)
     for scene in (first, other)[:callers]:
         scene.ask("tools/call", {"name": "x"}, log_level="debug")
@@ -165,8 +164,7 @@ def test_a_connection_hears_its_logs_after_calls_of_others_without_a_principal()
         if len(ends) == 1:
             tools(backend, peer, event)
 
-    backend = Backend("a", LEGACY, act)
-    first = Scene(MODERN, backend, principal=None)
+    first, backend = relayed(MODERN, LEGACY, act, principal=None)
     other = Scene(MODERN, backend, beside=first, principal=None)
     first.call("echo")
     other.ask("tools/call", {"name": "x"}, log_level="debug")
@@ -192,8 +190,7 @@ def test_sessions_that_share_a_conversation_have_levels_of_their_own(
     levels: tuple[str | None, ...], heard: list[int]
 ) -> None:
     """Nothing tells whose the message is: those hear it that have asked for any."""
-    backend = Backend("a", LEGACY, tools)
-    first = Scene(LEGACY, backend)
+    first, backend = relayed(LEGACY, LEGACY)
     first.relay.targets["a"].shared = True
     scenes = [first, *(Scene(LEGACY, backend, beside=first) for _ in levels[1:])]
     for scene, level in zip(scenes, levels, strict=True):
@@ -218,8 +215,7 @@ class StandIn:
 
 
 def test_a_connection_with_a_stand_in_does_not_poll() -> None:
-    backend = Backend("a", LEGACY, tools)
-    scene = Scene(LEGACY, backend)
+    scene, backend = relayed(LEGACY, LEGACY)
     scene.relay.stand_ins[scene.front] = cast(Any, StandIn(scene.front))
     id = scene.ask("tools/call", {"name": "wait"})
     [link] = [each for each, _, _ in backend.wires if each.calls]

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from msgspec import Raw, json, structs
+from msgspec import Raw, json
 
 from mcpcore.engine.events import (
     ErrorReceived,
@@ -15,15 +15,27 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.peer import Peer
 from mcpcore.relay.settings import RelaySettings
-from tests.relay.bench import ANSWER, LEGACY, MODERN, QUESTION, Backend, Scene, text, tools
+from tests.relay.bench import (
+    ANSWER,
+    LEGACY,
+    MODERN,
+    QUESTION,
+    Backend,
+    Handler,
+    Scene,
+    asking,
+    keep,
+    relayed,
+    text,
+    tools,
+)
 
 ASK = {"name": "ask", "arguments": {"a": 1}}
 
 
-def parked(**settings: Any) -> tuple[Scene, Backend, InputRequired]:
+def parked(server: str = LEGACY, **settings: Any) -> tuple[Scene, Backend, InputRequired]:
     """A scene with one parked call, and what its client was told."""
-    backend = Backend("a", LEGACY, tools)
-    scene = Scene(MODERN, backend, settings=RelaySettings(**settings))
+    scene, backend = relayed(MODERN, server, settings=RelaySettings(**settings))
     scene.answers = None
     scene.ask("tools/call", ASK)
     [event] = scene.told(InputRequired)
@@ -75,8 +87,11 @@ def test_a_ticket_is_for_one_request_only(changes: dict[str, Any], said: str) ->
     assert again(scene, event) == "Hello Ada"
 
 
-def test_a_ticket_is_for_one_principal_only() -> None:
-    scene, _, event = parked()
+@pytest.mark.parametrize("server", [LEGACY, MODERN])
+def test_a_ticket_is_for_one_principal_only(server: str) -> None:
+    """... and the state of a modern server is sealed."""
+    scene, _, event = parked(server)
+    assert "a state" not in str(event.state)
     scene.front.principal = "bob"
     assert "another principal" in again(scene, event)
     scene.front.principal = "ann"
@@ -104,8 +119,7 @@ def test_answers_without_a_ticket_are_for_a_modern_server(revision: str) -> None
 
 def test_line_breaks_in_answers_stay_behind() -> None:
     """A message over HTTP may have them, a line of another wire may not."""
-    backend = Backend("a", MODERN, tools)
-    scene = Scene(MODERN, backend)
+    scene, backend = relayed(MODERN, MODERN)
     params = {"name": "echo", "inputResponses": {"who": ANSWER}}
     scene.client.request("tools/call", params, now=scene.now)
     message = scene.client.lines_to_send().replace(b'"content":', b'"content":\r\n')
@@ -161,11 +175,6 @@ def test_a_principal_s_outcomes_push_out_its_own() -> None:
     assert "its call has ended" in again(scene, event)
 
 
-def test_the_next_question_of_a_call_needs_no_further_place() -> None:
-    scene = Scene(MODERN, Backend("a", LEGACY, many(3)), settings=RelaySettings(parked=1))
-    assert scene.call("ask") == "done"
-
-
 def test_a_call_that_ends_while_it_waits_leaves_its_outcome_to_the_retry() -> None:
     scene, backend, event = parked()
     [request] = backend.requests("tools/call")
@@ -177,26 +186,19 @@ def test_a_call_that_ends_while_it_waits_leaves_its_outcome_to_the_retry() -> No
 
 def test_a_server_that_goes_away_while_a_call_waits() -> None:
     scene, backend, event = parked()
-    for _, near, _ in backend.wires:
-        near.receive_eof(now=scene.now)
-    scene.move()
+    scene.lose(backend)
     assert again(scene, event).startswith("a: ")
     scene.wait(61)
     assert scene.relay.idle
 
 
 def test_a_retry_that_is_cancelled_cancels_the_call() -> None:
-    def slow(backend: Backend, peer: Peer, event: RequestReceived) -> None:
-        peer.request("elicitation/create", QUESTION, now=0.0, parent=event.key)
-
-    backend = Backend("a", LEGACY, slow)
-    scene = Scene(MODERN, backend)
+    scene, backend = relayed(MODERN, LEGACY, asking(keep))
     id = scene.ask("tools/call", ASK)
     [event] = scene.told(InputRequired)
     retry = max(scene.client._state.pending)
     assert retry != id
-    scene.client.cancel(retry, now=0.0)
-    scene.move()
+    scene.cancel(retry)
     assert any(isinstance(each, RequestCancelled) for each in backend.events)
     assert "its call has ended" in again(scene, event)
     assert scene.relay.idle
@@ -204,19 +206,13 @@ def test_a_retry_that_is_cancelled_cancels_the_call() -> None:
 
 
 def test_retries_at_the_same_time_get_the_same_outcome() -> None:
-    def slow(backend: Backend, peer: Peer, event: RequestReceived) -> None:
-        id = peer.request("elicitation/create", QUESTION, now=0.0, parent=event.key)
-        backend.waiting[id] = lambda _: backend.waiting.update(call=(peer, event.key))
-
-    backend = Backend("a", LEGACY, slow)
-    scene = Scene(MODERN, backend, settings=RelaySettings(repeats=2))
+    scene, backend = relayed(MODERN, LEGACY, asking(keep), settings=RelaySettings(repeats=2))
     scene.answers = None
     scene.ask("tools/call", ASK)
     [event] = scene.told(InputRequired)
     assert [again(scene, event) for _ in range(3)] == [None, None, None]
     assert again(scene, event) == "busy: the request was repeated too often"
-    scene.client.cancel(min(scene.client._state.pending), now=0.0)
-    scene.move()
+    scene.cancel(min(scene.client._state.pending))
     peer, key = backend.waiting["call"]
     peer.respond(key, text("once"))
     scene.move()
@@ -224,30 +220,16 @@ def test_retries_at_the_same_time_get_the_same_outcome() -> None:
     assert len(backend.requests("tools/call")) == 1
 
 
-def many(count: int) -> Any:
-    """A tool that asks several times, one after the other or at once."""
-
-    def asks(backend: Backend, peer: Peer, event: RequestReceived) -> None:
-        left = [count]
-
-        def answered(_: Raw) -> None:
-            left[0] -= 1
-            if left[0]:
-                ask()
-            else:
-                peer.respond(event.key, text("done"))
-
-        def ask() -> None:
-            id = peer.request("elicitation/create", QUESTION, now=0.0, parent=event.key)
-            backend.waiting[id] = answered
-
-        ask()
-
-    return asks
+def many(count: int) -> Handler:
+    """A tool that asks so many times, one after the other."""
+    if count:
+        return asking(many(count - 1))
+    return lambda backend, peer, event: peer.respond(event.key, text("done"))
 
 
 def test_questions_one_after_the_other() -> None:
-    scene = Scene(MODERN, Backend("a", LEGACY, many(10)))
+    """The next one needs no further place."""
+    scene = Scene(MODERN, Backend("a", LEGACY, many(10)), settings=RelaySettings(parked=1))
     assert scene.call("ask") == "done"
     assert [event.round for event in scene.told(InputRequired)] == list(range(1, 11))
     scene.wait(61)
@@ -280,23 +262,10 @@ def test_rounds_between_a_legacy_client_and_a_modern_server_are_bounded() -> Non
         question = Raw(json.encode({"method": "elicitation/create", "params": QUESTION}))
         peer.require_input(event.key, {"who": question}, "s")
 
-    backend = Backend("a", MODERN, asks)
-    scene = Scene(LEGACY, backend)
+    scene, backend = relayed(LEGACY, MODERN, asks)
     assert "more than 10 times" in scene.error("tools/call", ASK).message
     assert len(backend.requests("tools/call")) == 11
     assert scene.relay.idle
-
-
-def test_a_modern_server_s_state_is_sealed() -> None:
-    scene = Scene(MODERN, Backend("a", MODERN, tools))
-    scene.answers = None
-    scene.ask("tools/call", ASK)
-    [event] = scene.told(InputRequired)
-    assert "a state" not in str(event.state)
-    scene.front.principal = "bob"
-    assert "another principal" in again(scene, structs.replace(event))
-    scene.front.principal = "ann"
-    assert again(scene, event) == "Hello Ada"
 
 
 def test_a_state_that_is_too_large_to_be_sealed() -> None:
@@ -338,8 +307,7 @@ def test_a_question_that_the_server_takes_back() -> None:
         id = peer.request("elicitation/create", QUESTION, now=0.0, parent=event.key)
         backend.waiting["call"] = peer, event.key, id
 
-    backend = Backend("a", LEGACY, impatient)
-    scene = Scene(MODERN, backend)
+    scene, backend = relayed(MODERN, LEGACY, impatient)
     scene.answers = None
     scene.ask("tools/call", ASK)
     [event] = scene.told(InputRequired)
@@ -356,8 +324,9 @@ def test_a_question_that_the_server_takes_back() -> None:
 
 
 def test_connections_without_a_principal_have_an_allowance_each() -> None:
-    backend = Backend("a", LEGACY, tools)
-    first = Scene(MODERN, backend, settings=RelaySettings(parked_per_principal=1), principal=None)
+    first, backend = relayed(
+        MODERN, LEGACY, settings=RelaySettings(parked_per_principal=1), principal=None
+    )
     other = Scene(MODERN, backend, beside=first, principal=None)
     first.relay.targets["a"].shared = False  # nothing else tells whose a question is
     for scene in (first, other, first):
@@ -371,8 +340,9 @@ def test_connections_without_a_principal_have_an_allowance_each() -> None:
 @pytest.mark.parametrize("shared", [False, True])
 def test_the_next_question_of_a_call_takes_a_place_of_whoever_has_retried_it(shared: bool) -> None:
     """In a shared conversation, a question is passed on if all calls are of one client."""
-    backend = Backend("a", LEGACY, many(2))
-    first = Scene(MODERN, backend, settings=RelaySettings(parked_per_principal=1), principal=None)
+    first, backend = relayed(
+        MODERN, LEGACY, many(2), settings=RelaySettings(parked_per_principal=1), principal=None
+    )
     other = Scene(MODERN, backend, beside=first, principal=None)
     first.relay.targets["a"].shared = shared
     for scene in (first, other):
@@ -401,8 +371,7 @@ def test_open_calls_of_modern_clients_share_no_conversation_if_that_is_set() -> 
 
         backend.waiting[id] = greet
 
-    backend = Backend("a", LEGACY, asks)
-    first = Scene(MODERN, backend, settings=RelaySettings(links_per_principal=3))
+    first, backend = relayed(MODERN, LEGACY, asks, settings=RelaySettings(links_per_principal=3))
     other = Scene(MODERN, backend, beside=first)
     first.relay.targets["a"].shared = False
     first.ask("tools/call", {"name": "wait"})

@@ -106,19 +106,15 @@ def test_nothing_is_said_of_mirrored_arguments_that_another_was_told_of(is_perso
 
 
 @cells
-def test_a_client_that_is_not_authenticated_is_not_the_relay(client: str, server: str) -> None:
+@pytest.mark.parametrize(("principal", "known_as"), [("ann", "ann"), (None, "")])
+def test_a_client_has_a_conversation_of_its_own(
+    client: str, server: str, principal: str | None, known_as: str
+) -> None:
+    """By it comes what its session hears; one that is not authenticated is not the relay."""
     backend = personal(server)
-    scene = Scene(client, backend, principal=None)
+    scene = Scene(client, backend, principal=principal)
     assert scene.call("echo") == "a: {}"
-    assert principals(backend) == [None, ""]
-
-
-@cells
-def test_what_a_session_hears_comes_by_its_own_conversation(client: str, server: str) -> None:
-    backend = personal(server)
-    scene = Scene(client, backend)
-    assert scene.call("echo") == "a: {}"
-    assert principals(backend) == [None, "ann"]
+    assert principals(backend) == [None, known_as]
 
 
 def test_a_conversation_that_its_client_may_not_have_says_nothing_of_the_server() -> None:

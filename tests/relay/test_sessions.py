@@ -37,6 +37,7 @@ from tests.relay.bench import (
     WALL,
     Backend,
     Scene,
+    relayed,
     text,
     tools,
 )
@@ -51,8 +52,7 @@ cells = pytest.mark.parametrize(("client", "server"), CELLS)
 
 @pytest.mark.parametrize("server", [LEGACY, MODERN])
 def test_the_log_level_of_a_session(server: str) -> None:
-    backend = Backend("a", server, tools)
-    scene = Scene(LEGACY, backend)
+    scene, backend = relayed(LEGACY, server)
     scene.call("echo")
     scene.result("logging/setLevel", {"level": "error"})
     scene.call("echo")
@@ -65,8 +65,7 @@ def test_the_log_level_of_a_session(server: str) -> None:
 
 
 def test_the_most_verbose_level_of_all_requests_is_asked_for() -> None:
-    backend = Backend("a", LEGACY, tools)
-    scene = Scene(MODERN, backend)
+    scene, backend = relayed(MODERN, LEGACY)
     for level in ("error", "info", "warning", "debug"):
         scene.result("tools/call", {"name": "echo"}, log_level=level)
     levels = [each.level for each in backend.events if isinstance(each, LogLevelChanged)]
@@ -83,8 +82,7 @@ def outside(scene: Scene, backend: Backend) -> Any:
 
 
 def test_a_question_outside_of_a_request_goes_to_the_session() -> None:
-    backend = Backend("a", LEGACY, tools)
-    scene = Scene(LEGACY, backend)
+    scene, backend = relayed(LEGACY, LEGACY)
     scene.answers = None
     far, id = outside(scene, backend)
     [question] = scene.told(RequestReceived)
@@ -99,8 +97,7 @@ def test_a_question_outside_of_a_request_goes_to_the_session() -> None:
 
 
 def test_a_question_outside_of_a_request_is_refused_for_modern_clients() -> None:
-    backend = Backend("a", LEGACY, tools)
-    scene = Scene(MODERN, backend)
+    scene, backend = relayed(MODERN, LEGACY)
     outside(scene, backend)
     [error] = [each.error for each in backend.events if isinstance(each, ErrorReceived)]
     assert "no client that can be asked" in error.message
@@ -120,8 +117,7 @@ def test_a_question_that_may_be_about_the_calls_of_two_clients_goes_to_neither(
             peer.request(method, QUESTION, now=0.0, parent=event.key, force=True)
             backend.waiting[backend.name] = partial(peer.respond, event.key, text("done"))
 
-    backend = Backend("a", LEGACY, asks)
-    first = Scene(revision, backend, principal=principal)
+    first, backend = relayed(revision, LEGACY, asks, principal=principal)
     first.relay.targets["a"].shared = True
     other = Scene(revision, backend, beside=first, principal=principal)
     first.ask("tools/call", {"name": "wait"})
@@ -143,13 +139,11 @@ def test_a_question_that_may_be_about_the_calls_of_two_clients_goes_to_neither(
 def test_a_question_may_be_about_a_call_that_was_just_given_up(
     how: str, who: int, seconds: int, asked: int
 ) -> None:
-    backend = Backend("a", LEGACY, tools)
-    first = Scene(MODERN, backend, settings=RelaySettings(call_timeout=30.0))
+    first, backend = relayed(MODERN, LEGACY, settings=RelaySettings(call_timeout=30.0))
     clients = first, Scene(MODERN, backend, beside=first)
     id = clients[who].ask("tools/call", {"name": "wait"})
     if how == "cancelled":
-        clients[who].client.cancel(id, now=0.0)
-        clients[who].move()
+        clients[who].cancel(id)
     else:
         first.wait(30)
     first.wait(seconds)
@@ -204,8 +198,7 @@ def test_a_server_gets_no_context_of_its_neighbours_as_its_own(
 
 
 def test_a_question_that_is_malformed_is_refused() -> None:
-    backend = Backend("a", LEGACY, tools)
-    scene = Scene(LEGACY, backend)
+    scene, backend = relayed(LEGACY, LEGACY)
     scene.ask("tools/call", {"name": "wait"})
     link, near, _ = backend.wires[-1]
     near.receive(
@@ -250,16 +243,14 @@ def results(backend: Backend, method: str) -> int:
 
 @pytest.mark.parametrize("client", [LEGACY, MODERN])
 def test_a_ping_during_a_call_is_for_the_client_if_its_era_has_any(client: str) -> None:
-    backend = Backend("a", LEGACY, pings)
-    scene = Scene(client, backend)
+    scene, backend = relayed(client, LEGACY, pings)
     scene.ask("tools/call", {"name": "x"})
     assert results(backend, "ping") == 1
     assert [each.method for each in scene.told(RequestReceived)] == ["ping"] * (client == LEGACY)
 
 
 def test_a_ping_that_the_client_does_not_answer() -> None:
-    backend = Backend("a", LEGACY, pings)
-    scene = Scene(LEGACY, backend, settings=RelaySettings(question_timeout=5.0))
+    scene, backend = relayed(LEGACY, LEGACY, pings, settings=RelaySettings(question_timeout=5.0))
     scene.answers = None
     scene.ask("tools/call", {"name": "x"})
     assert results(backend, "ping") == 0
@@ -269,8 +260,7 @@ def test_a_ping_that_the_client_does_not_answer() -> None:
 
 
 def test_a_ping_outside_of_a_call_is_answered_here() -> None:
-    backend = Backend("a", LEGACY, tools)
-    scene = Scene(LEGACY, backend)
+    scene, backend = relayed(LEGACY, LEGACY)
     scene.call("echo")
     backend.wires[-1][2].request("ping", now=0.0)
     scene.move()
@@ -279,8 +269,7 @@ def test_a_ping_outside_of_a_call_is_answered_here() -> None:
 
 
 def test_notifications_that_belong_to_a_session() -> None:
-    backend = Backend("a", LEGACY, tools)
-    scene = Scene(LEGACY, backend)
+    scene, backend = relayed(LEGACY, LEGACY)
     scene.call("echo")
     far = backend.wires[-1][2]
     far.notify("notifications/acme", {"a": 1})
@@ -297,8 +286,7 @@ def test_notifications_that_belong_to_a_session() -> None:
 
 
 def test_a_notification_of_a_server_without_a_session_is_dropped() -> None:
-    backend = Backend("a", LEGACY, tools)
-    scene = Scene(MODERN, backend)
+    scene, backend = relayed(MODERN, LEGACY)
     scene.call("echo")
     for method in ("notifications/acme", "notifications/message"):
         backend.wires[-1][1].receive(
@@ -315,8 +303,7 @@ def test_a_notification_of_a_server_without_a_session_is_dropped() -> None:
 def test_a_notification_that_is_malformed_is_dropped(
     client: str, server: str, method: str, meta: str
 ) -> None:
-    backend = Backend("a", server, tools)
-    scene = Scene(client, backend)
+    scene, backend = relayed(client, server)
     assert scene.call("echo") == "a: {}"
     line = f'{{"jsonrpc":"2.0","method":"{method}","params":{{"_meta":{meta}}}}}\n'.encode()
     for peer in (*(near for _, near, _ in backend.wires), scene.front):
@@ -331,8 +318,7 @@ def test_a_notification_that_is_malformed_is_dropped(
 def test_a_notification_on_the_stream_of_a_call_goes_to_its_client(
     client: str, server: str, method: str
 ) -> None:
-    backend = Backend("a", server, tools)
-    scene = Scene(client, backend)
+    scene, backend = relayed(client, server)
     scene.ask("tools/call", {"name": "wait"}, log_level="info" if client == MODERN else None)
     [(link, _, far)] = [each for each in backend.wires if each[0].calls]
     meta = {"com.example/a": 1.5, META_SUBSCRIPTION_ID: 7}
@@ -348,8 +334,7 @@ def test_a_notification_on_the_stream_of_a_call_goes_to_its_client(
 
 
 def test_a_notification_that_is_none_of_a_server_s_is_dropped() -> None:
-    backend = Backend("a", LEGACY, tools)
-    scene = Scene(LEGACY, backend)
+    scene, backend = relayed(LEGACY, LEGACY)
     backend.down = True
     scene.client.request("tools/call", {"name": "echo"}, now=0.0)
     scene.move()
@@ -381,14 +366,10 @@ def test_a_server_that_cannot_be_reached(client: str, method: str) -> None:
     scene = Scene(client, Backend("a", LEGACY, tools), Backend("b", LEGACY, tools))
     down = scene.backends[0]
     down.down = True
-    for _, near, _ in down.wires:
-        near.receive_eof(now=0.0)
-    scene.move()
+    scene.lose(down)
     scene.relay.targets["a"].greeting = None  # as if it had never been reached
     scene.ask(method, {"name": "a__echo", "uri": "a+x:1"})
-    for _, near, _ in down.wires:
-        near.receive_eof(now=0.0)
-    scene.move()
+    scene.lose(down)
     [failed] = scene.told(ErrorReceived)
     assert failed.error.message == "a: the server cannot be reached: closed"
     assert scene.call("b__echo") == "b: {}"
@@ -410,8 +391,7 @@ def test_no_more_conversations_than_allowed() -> None:
 
 def test_a_principal_has_few_conversations_whatever_its_clients_declare() -> None:
     """The least recently used one makes way; with none to spare the request is refused."""
-    backend = Backend("a", LEGACY, tools)
-    first = Scene(MODERN, backend, settings=RelaySettings(links_per_principal=2))
+    first, backend = relayed(MODERN, LEGACY, settings=RelaySettings(links_per_principal=2))
     sets: list[dict[str, Any]] = [{}, {"roots": {}}, {"sampling": {}}]
     clients = [Scene(MODERN, backend, beside=first, capabilities=declared) for declared in sets]
     other = Scene(MODERN, backend, beside=first, principal="bob", capabilities={"roots": {}})
@@ -429,8 +409,7 @@ def test_a_principal_has_few_conversations_whatever_its_clients_declare() -> Non
 
 
 def test_an_unused_conversation_is_closed_and_opened_again() -> None:
-    backend = Backend("a", LEGACY, tools)
-    scene = Scene(MODERN, backend)
+    scene, backend = relayed(MODERN, LEGACY)
     scene.call("echo")
     scene.wait(299)
     scene.call("echo")
@@ -457,8 +436,7 @@ def test_legacy_requests_without_sessions_share_a_conversation_of_their_principa
 
 
 def test_a_conversation_of_a_session_lasts_as_long_as_it() -> None:
-    backend = Backend("a", LEGACY, tools)
-    scene = Scene(LEGACY, backend)
+    scene, backend = relayed(LEGACY, LEGACY)
     scene.call("echo")
     conversation = backend.wires[-1]
     for _ in range(3):
@@ -468,8 +446,7 @@ def test_a_conversation_of_a_session_lasts_as_long_as_it() -> None:
     assert changes(scene) == [(CHANGED, None)]
     assert scene.call("echo") == "a: {}"
     assert backend.wires[-1] is conversation
-    scene.front.receive_eof(now=scene.now)
-    scene.move()
+    scene.leave()
     assert conversation[1].state is SessionState.CLOSING
 
 
@@ -488,8 +465,7 @@ def test_a_request_that_a_modern_client_cannot_answer_while_its_call_waits_there
         peer.request("elicitation/create", QUESTION, now=0.0, parent=event.key)
         backend.waiting["dig"] = peer, event.key
 
-    backend = Backend("a", LEGACY, digs)
-    scene = Scene(MODERN, backend)
+    scene, backend = relayed(MODERN, LEGACY, digs)
     scene.answers = None
     scene.ask("tools/call", {"name": "x"})
     peer, key = backend.waiting["dig"]
@@ -504,8 +480,7 @@ def test_the_end_of_a_session_ends_its_conversations() -> None:
     scene = Scene(LEGACY, *backends)
     scene.ask("tools/call", {"name": "a__wait"})
     scene.result("resources/subscribe", {"uri": "b+x:1"})
-    scene.front.receive_eof(now=0.0)
-    scene.move()
+    scene.leave()
     assert backends[0].wires[-1][1].state is SessionState.CLOSING
     assert backends[1].wires[-1][2].in_flight == 0  # no listen stream is left
     assert scene.relay.idle
@@ -566,8 +541,7 @@ def test_a_request_that_is_cancelled_before_it_is_sent(
         asked["resources/subscribe"] = {"uri": uri}
     ids = [scene.ask(method, params) for method, params in asked.items()]
     for id in ids:
-        scene.client.cancel(id, now=0.0)
-    scene.move()
+        scene.cancel(id)
     for backend in backends:
         backend.down = False
     scene.move()
@@ -579,8 +553,7 @@ def test_a_request_that_is_cancelled_before_it_is_sent(
 
 @cells
 def test_a_call_that_takes_too_long_is_cancelled_at_the_server(client: str, server: str) -> None:
-    backend = Backend("a", server, tools)
-    scene = Scene(client, backend, settings=RelaySettings(call_timeout=30.0))
+    scene, backend = relayed(client, server, settings=RelaySettings(call_timeout=30.0))
     scene.ask("tools/call", {"name": "wait"})
     scene.wait(31)
     [failed] = scene.told(ErrorReceived)
@@ -612,8 +585,7 @@ def test_the_time_of_a_call_includes_its_questions(server: str) -> None:
 
 @pytest.mark.parametrize("era", [LEGACY, MODERN])
 def test_what_waits_for_a_server_that_does_not_read_is_limited(era: str) -> None:
-    backend = Backend("a", era, tools)
-    scene = Scene(era, backend, settings=NARROW)
+    scene, backend = relayed(era, era, settings=NARROW)
     scene.ask("tools/list")
     backend.down = True
     large, often = {"large": "x" * (1 << 11)}, (QUEUED >> 11) + 2
@@ -647,8 +619,7 @@ def test_a_server_that_does_not_read_keeps_nothing_from_others() -> None:
 @pytest.mark.parametrize("named", [True, False])
 def test_what_waits_for_a_client_that_does_not_read_is_limited(named: bool) -> None:
     """``named``: True if the transport tells what call a notification is about."""
-    backend = Backend("a", LEGACY, tools)
-    scene = Scene(LEGACY, backend, settings=NARROW)
+    scene, backend = relayed(LEGACY, LEGACY, settings=NARROW)
     scene.ask("tools/call", {"name": "wait"})
     far, key = backend.waiting["call"]
     link = next(link for link, _, each in backend.wires if each is far)
@@ -669,8 +640,7 @@ def test_what_waits_for_a_client_that_does_not_read_is_limited(named: bool) -> N
 
 
 def test_a_client_that_does_not_read_is_asked_no_more() -> None:
-    backend = Backend("a", LEGACY, tools)
-    scene = Scene(LEGACY, backend, settings=NARROW)
+    scene, backend = relayed(LEGACY, LEGACY, settings=NARROW)
     scene.ask("tools/call", {"name": "wait"})
     far, key = backend.waiting["call"]
     link, near, _ = next(each for each in backend.wires if each[2] is far)
@@ -685,8 +655,7 @@ def test_a_client_that_does_not_read_is_asked_no_more() -> None:
 
 
 def test_a_question_that_nobody_answers_in_time() -> None:
-    backend = Backend("a", MODERN, tools)
-    scene = Scene(LEGACY, backend, settings=RelaySettings(question_timeout=30.0))
+    scene, _ = relayed(LEGACY, MODERN, settings=RelaySettings(question_timeout=30.0))
     scene.answers = None
     scene.ask("tools/call", {"name": "ask"})
     scene.wait(31)
@@ -697,12 +666,10 @@ def test_a_question_that_nobody_answers_in_time() -> None:
 
 @pytest.mark.parametrize("server", [LEGACY, MODERN])
 def test_a_call_is_cancelled_with_its_question(server: str) -> None:
-    backend = Backend("a", server, tools)
-    scene = Scene(LEGACY, backend)
+    scene, backend = relayed(LEGACY, server)
     scene.answers = None
     id = scene.ask("tools/call", {"name": "ask"})
-    scene.client.cancel(id, now=0.0)
-    scene.move()
+    scene.cancel(id)
     assert len(scene.told(RequestCancelled)) == 1
     assert scene.relay.idle
     assert all(not link.asked and near.in_flight == 0 for link, near, _ in backend.wires)
@@ -724,8 +691,7 @@ def test_a_server_that_ends_a_call_with_its_question_open() -> None:
 
 
 def test_a_question_is_withdrawn_when_its_call_is_lost() -> None:
-    backend = Backend("a", MODERN, tools)
-    scene = Scene(LEGACY, backend)
+    scene, backend = relayed(LEGACY, MODERN)
     scene.answers = None
     scene.ask("tools/call", {"name": "ask"})
     [question] = scene.told(RequestReceived)

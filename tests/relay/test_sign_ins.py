@@ -178,8 +178,7 @@ def test_a_call_that_is_cancelled_waits_for_no_sign_in() -> None:
     id = scene.client.request("tools/call", {"name": "echo", "arguments": {}}, now=0.0)
     scene.move()
     answers = {ASKED: {"action": "accept"}}
-    scene.client.cancel(scene.client.retry(id, answers, now=0.0), now=0.0)
-    scene.move()
+    scene.cancel(scene.client.retry(id, answers, now=0.0))
     before = scene.relay.idle
     scene.wait(31.0)
     assert (before, scene.relay.idle) == (False, True)

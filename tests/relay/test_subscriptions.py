@@ -20,7 +20,7 @@ from mcpcore.relay.names import Naming
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.errors import INVALID_PARAMS, RESOURCE_NOT_FOUND, ErrorData
 from tests.engine.bench import SERVER_ALL
-from tests.relay.bench import CELLS, LEGACY, MODERN, Backend, Scene, tools
+from tests.relay.bench import CELLS, LEGACY, MODERN, Backend, Scene, relayed, tools
 
 cells = pytest.mark.parametrize(("client", "server"), CELLS)
 UPDATED, CHANGED = "notifications/resources/updated", "notifications/tools/list_changed"
@@ -54,8 +54,7 @@ def tell(backend: Backend, method: str, params: Any = None) -> None:
 
 @cells
 def test_changes_that_were_asked_for(client: str, server: str) -> None:
-    backend = Backend("a", server, tools)
-    scene = Scene(client, backend)
+    scene, backend = relayed(client, server)
     watch(scene, "x:1", "x:2")
     for uri in ("x:1", "x:3"):
         tell(backend, UPDATED, {"uri": uri})
@@ -83,21 +82,19 @@ def test_a_resource_that_only_lists_tell_of(client: str, server: str, naming: Na
             assert scene.error(method, {"uri": "file:///c"}).code == RESOURCE_NOT_FOUND
 
 
-@cells
-def test_an_acknowledgement_tells_what_the_server_announces(client: str, server: str) -> None:
+@pytest.mark.parametrize("server", [LEGACY, MODERN])
+def test_an_acknowledgement_tells_what_the_server_announces(server: str) -> None:
     capabilities = {**SERVER_ALL, "tools": {}}
-    scene = Scene(client, Backend("a", server, tools, **capabilities))
-    if client == MODERN:
-        watch(scene, "x:1")
-        [event] = scene.told(SubscriptionAcknowledged)
-        assert event.filter.resource_subscriptions == ["x:1"]
-        assert not event.filter.tools_list_changed
+    scene = Scene(MODERN, Backend("a", server, tools, **capabilities))
+    watch(scene, "x:1")
+    [event] = scene.told(SubscriptionAcknowledged)
+    assert event.filter.resource_subscriptions == ["x:1"]
+    assert not event.filter.tools_list_changed
 
 
 @cells
 def test_the_end_of_interest_is_told_to_the_server(client: str, server: str) -> None:
-    backend = Backend("a", server, tools)
-    scene = Scene(client, backend)
+    scene, backend = relayed(client, server)
     id = watch(scene, "x:1")
     if client == MODERN:
         scene.client.cancel(id, now=0.0)
@@ -117,28 +114,12 @@ def refuses(backend: Backend, peer: Peer, event: RequestReceived) -> None:
 
 
 def test_a_session_s_stream_is_replaced_before_the_old_one_ends() -> None:
-    backend = Backend("a", MODERN, refuses)
-    scene = Scene(LEGACY, backend)
+    scene, backend = relayed(LEGACY, MODERN, refuses)
     watch(scene, "x:1", "x:2")
     kinds = (SubscriptionOpened, SubscriptionClosed)
     found = [type(event).__name__ for event in backend.events if isinstance(event, kinds)]
     opened, closed = "SubscriptionOpened", "SubscriptionClosed"
     assert found == [opened, opened, closed, opened, closed]
-
-
-@pytest.mark.parametrize("client", [LEGACY, MODERN])
-def test_a_lost_stream_is_opened_again_and_all_may_have_changed(client: str) -> None:
-    backend = Backend("a", MODERN, refuses)
-    scene = Scene(client, backend)
-    watch(scene, "x:1")
-    for _, near, _ in list(backend.wires):
-        near.receive_eof(now=0.0)
-    scene.move()
-    scene.wait(2)
-    assert len(backend.wires) == 2
-    lists = {event for event in changes(scene) if event[1] is None}
-    assert (UPDATED, "x:1") in changes(scene)
-    assert (CHANGED, None) in lists
 
 
 @pytest.mark.parametrize("client", [LEGACY, MODERN])
@@ -168,30 +149,28 @@ def test_several_servers_are_watched_by_their_names(client: str, server: str) ->
     assert sorted(changes(scene)) == [(UPDATED, "a+x:1"), (UPDATED, "b+x:2")]
 
 
-@pytest.mark.parametrize("client", [LEGACY, MODERN])
-def test_what_was_subscribed_to_at_a_lost_server_is_again(client: str) -> None:
-    backend = Backend("a", LEGACY, refuses)
-    scene = Scene(client, backend)
+@cells
+def test_what_was_subscribed_to_at_a_lost_server_is_again(client: str, server: str) -> None:
+    scene, backend = relayed(client, server, refuses)
     watch(scene, "x:1")
-    for _, near, _ in list(backend.wires):
-        near.receive_eof(now=0.0)
-    scene.move()
+    scene.lose(backend)
     scene.wait(2)
     assert changes(scene).count((UPDATED, "x:1")) == 1  # it may have changed
+    if server == MODERN:
+        assert len(backend.wires) == 2
+        assert (CHANGED, None) in changes(scene)
     tell(backend, UPDATED, {"uri": "x:1"})
     scene.move()
     assert changes(scene).count((UPDATED, "x:1")) == 2
 
 
 def test_a_session_that_ends_leaves_what_others_of_its_conversation_have() -> None:
-    backend = Backend("a", LEGACY, refuses)
-    ann = Scene(LEGACY, backend)
+    ann, backend = relayed(LEGACY, LEGACY, refuses)
     ann.relay.targets["a"].shared = True
     bob = Scene(LEGACY, backend, beside=ann)
     for scene in (ann, bob):
         watch(scene, "x:1")
-    bob.front.receive_eof(now=0.0)
-    bob.move()
+    bob.leave()
     tell(backend, UPDATED, {"uri": "x:1"})
     ann.move()
     assert changes(ann) == [(UPDATED, "x:1")]
@@ -199,13 +178,11 @@ def test_a_session_that_ends_leaves_what_others_of_its_conversation_have() -> No
 
 @pytest.mark.parametrize("server", [LEGACY, MODERN])
 def test_a_listen_stream_that_is_given_up_before_it_opens(server: str) -> None:
-    backend = Backend("a", server, refuses)
-    scene = Scene(MODERN, backend)
+    scene, backend = relayed(MODERN, server, refuses)
     backend.down = True
     id = watch(scene, "x:1")
     assert scene.front.in_flight == 1
-    scene.client.cancel(id, now=0.0)
-    scene.move()
+    scene.cancel(id)
     assert scene.front.in_flight == 0
     backend.down = False
     scene.move()
@@ -228,8 +205,7 @@ def test_a_server_that_does_not_acknowledge_delays_a_stream_for_a_time_only() ->
 @pytest.mark.parametrize("client", [LEGACY, MODERN])
 def test_a_session_that_the_server_has_lost_is_set_up_again(client: str) -> None:
     """Over HTTP the conversation goes on, with a second Ready."""
-    backend = Backend("a", LEGACY, tools)
-    scene = Scene(client, backend)
+    scene, backend = relayed(client, LEGACY)
     watch(scene, "x:1")
     link = backend.wires[-1][0]
     ready = scene.relay.targets["a"].greeting
@@ -242,8 +218,7 @@ def test_a_session_that_the_server_has_lost_is_set_up_again(client: str) -> None
 
 
 def test_a_session_that_has_subscribed_to_nothing_hears_of_lists_after_that() -> None:
-    backend = Backend("a", LEGACY, tools)
-    scene = Scene(LEGACY, backend)
+    scene, backend = relayed(LEGACY, LEGACY)
     scene.call("echo")
     ready = scene.relay.targets["a"].greeting
     assert ready is not None
@@ -256,8 +231,7 @@ def test_a_session_that_has_subscribed_to_nothing_hears_of_lists_after_that() ->
 def test_a_session_begins_no_conversation_with_a_legacy_server_to_hear_of_lists(
     server: str,
 ) -> None:
-    backend = Backend("a", server, tools)
-    scene = Scene(LEGACY, backend)
+    scene, backend = relayed(LEGACY, server)
     scene.call("echo")
     before = len(backend.wires)
     other = Scene(LEGACY, backend, beside=scene)
@@ -285,13 +259,6 @@ def test_a_stream_has_the_resources_that_a_legacy_server_lets_it_have() -> None:
     assert opened.filter.resource_subscriptions == ["x:1"]
 
 
-def lose(scene: Scene, backend: Backend) -> None:
-    """Break every conversation with a server."""
-    for _, near, _ in list(backend.wires):
-        near.receive_eof(now=scene.now)
-    scene.move()
-
-
 def asked(backend: Backend) -> list[str]:
     """URIs that were subscribed to at a legacy server."""
     found = [event for event in backend.events if isinstance(event, ResourceSubscribed)]
@@ -299,10 +266,9 @@ def asked(backend: Backend) -> list[str]:
 
 
 def test_a_subscription_while_a_lost_server_is_awaited_is_kept_with_those_before() -> None:
-    backend = Backend("a", LEGACY, refuses)
-    scene = Scene(LEGACY, backend)
+    scene, backend = relayed(LEGACY, LEGACY, refuses)
     watch(scene, "x:1")
-    lose(scene, backend)
+    scene.lose(backend)
     watch(scene, "x:2")
     scene.wait(2)
     assert asked(backend) == ["x:1", "x:2", "x:1"]
@@ -316,19 +282,17 @@ def test_a_subscription_while_a_lost_server_is_awaited_is_kept_with_those_before
 def test_of_two_subscriptions_to_a_resource_one_that_is_cancelled_leaves_the_other(
     server: str, lost: bool, cancelled: int
 ) -> None:
-    backend = Backend("a", server, refuses)
-    scene = Scene(LEGACY, backend)
+    scene, backend = relayed(LEGACY, server, refuses)
     subscription = {"uri": "x:1"}
     if lost:
         watch(scene, "x:1")
-        lose(scene, backend)
+        scene.lose(backend)
     backend.down = True
     if lost:
         scene.wait(2)
     count = 1 if lost else 2
     requests = [scene.ask("resources/subscribe", subscription) for _ in range(count)]
-    scene.client.cancel(requests[cancelled], now=scene.now)
-    scene.move()
+    scene.cancel(requests[cancelled])
     backend.down = False
     scene.move()
     before = changes(scene).count((UPDATED, "x:1"))
@@ -339,37 +303,34 @@ def test_of_two_subscriptions_to_a_resource_one_that_is_cancelled_leaves_the_oth
 
 @pytest.mark.parametrize("server", [LEGACY, MODERN])
 def test_subscriptions_to_one_resource_have_one_outcome(server: str) -> None:
-    backend = Backend("a", server, refuses)
-    scene = Scene(LEGACY, backend)
+    scene, backend = relayed(LEGACY, server, refuses)
     watch(scene)
     backend.down = True
     for seconds in (4, 4, 4, 40):  # the first waits longest
         scene.ask("resources/subscribe", {"uri": "x:1"})
         scene.wait(seconds)
-    lose(scene, backend)
+    scene.lose(backend)
     assert len(scene.told(ErrorReceived)) == 4
     assert scene.relay.idle
 
 
 def test_a_legacy_server_that_is_lost_before_it_answers_announces_nothing() -> None:
-    backend = Backend("a", LEGACY, refuses)
-    scene = Scene(MODERN, backend)
+    scene, backend = relayed(MODERN, LEGACY, refuses)
     backend.down = True
     watch(scene, "x:1")
     assert scene.told(SubscriptionAcknowledged) == []
-    lose(scene, backend)
+    scene.lose(backend)
     [event] = scene.told(SubscriptionAcknowledged)
     assert event.filter.resource_subscriptions == []
 
 
 def test_a_legacy_server_is_tried_at_ever_longer_times() -> None:
-    backend = Backend("a", LEGACY, refuses)
-    scene = Scene(MODERN, backend)
+    scene, backend = relayed(MODERN, LEGACY, refuses)
     watch(scene, "x:1")
     backend.down = True
     begun = len(backend.wires)
     for delay in (1, 2, 4):
-        lose(scene, backend)
+        scene.lose(backend)
         scene.wait(delay - 0.1)
         assert len(backend.wires) == begun
         scene.wait(0.2)
@@ -381,22 +342,19 @@ def test_a_legacy_server_is_tried_at_ever_longer_times() -> None:
 
 
 def test_a_session_that_ends_before_a_shared_server_answers_holds_nothing_there() -> None:
-    backend = Backend("a", LEGACY, refuses)
-    scene = Scene(LEGACY, backend)
+    scene, backend = relayed(LEGACY, LEGACY, refuses)
     scene.relay.targets["a"].shared = True
     watch(scene)
     backend.down = True
     scene.ask("resources/subscribe", {"uri": "x:1"})
-    scene.front.receive_eof(now=0.0)
-    scene.move()
+    scene.leave()
     backend.down = False
     scene.move()
     assert not any(link.feed for link, _, _ in backend.wires)
 
 
 def test_sessions_that_share_a_legacy_server_each_end_their_own_subscription() -> None:
-    backend = Backend("a", LEGACY, refuses)
-    scene = Scene(LEGACY, backend)
+    scene, backend = relayed(LEGACY, LEGACY, refuses)
     scene.relay.targets["a"].shared = True
     other = Scene(LEGACY, backend, beside=scene)
     for each in (scene, other):
@@ -418,8 +376,7 @@ def test_sessions_that_share_a_legacy_server_each_end_their_own_subscription() -
 def test_subscriptions_of_a_session_have_their_limit_before_the_server_is_asked(
     server: str,
 ) -> None:
-    backend = Backend("a", server, tools)
-    scene = Scene(LEGACY, backend)
+    scene, backend = relayed(LEGACY, server)
     scene.front._state.config = structs.replace(
         scene.front._state.config, limits=Limits(subscriptions=3), max_uri=10
     )
@@ -431,8 +388,7 @@ def test_subscriptions_of_a_session_have_their_limit_before_the_server_is_asked(
 
 @pytest.mark.parametrize("server", [LEGACY, MODERN])
 def test_what_exceeds_the_limit_only_once_the_server_has_answered_is_undone(server: str) -> None:
-    backend = Backend("a", server, tools)
-    scene = Scene(LEGACY, backend)
+    scene, backend = relayed(LEGACY, server)
     watch(scene, "x:1")
     scene.front._state.config = structs.replace(
         scene.front._state.config, limits=Limits(subscriptions=2)
@@ -445,8 +401,7 @@ def test_what_exceeds_the_limit_only_once_the_server_has_answered_is_undone(serv
 
 
 def test_a_listen_stream_beyond_the_limit_holds_nothing_at_the_server() -> None:
-    backend = Backend("a", LEGACY, tools)
-    scene = Scene(MODERN, backend)
+    scene, backend = relayed(MODERN, LEGACY)
     scene.front._state.config = structs.replace(
         scene.front._state.config, limits=Limits(listen_streams=1)
     )

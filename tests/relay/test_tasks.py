@@ -174,8 +174,7 @@ def test_without_principals_tasks_are_told_to_their_session_alone(shared: bool |
     told = [json.decode(each.params)["taskId"] for each in other.told(NotificationReceived)]
     assert told == ([] if shared else ids[1:])  # a shared conversation is of no session
     assert other.result("tasks/get", {"taskId": ids[0]})["taskId"] == ids[0]  # who knows the id
-    other.front.receive_eof(now=0.0, reason="gone")
-    other.move()
+    other.leave()
     late = Audience(session=(other.front, ""))
     assert one.relay.tasks.opened(late, ids[1:]) == {("a", "a 1"): ids[1]}
     assert len(one.relay.tasks._ids) == (2 if shared else 1)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import anyio
 import anyio.lowlevel
@@ -143,6 +143,19 @@ class Stage:
 
 Open = Callable[["Stage"], AbstractAsyncContextManager[Any]]
 """How a server is offered."""
+Given = ParamSpec("Given")
+
+
+def opening(
+    offer: Callable[Concatenate[Stage, Given], AsyncIterator[None]],
+) -> Callable[Given, Open]:
+    """Make of a function that opens a stage one that takes its other arguments before."""
+    manager = asynccontextmanager(offer)
+
+    def given(*args: Given.args, **more: Given.kwargs) -> Open:
+        return lambda stage: manager(stage, *args, **more)
+
+    return given
 
 
 def over_http(url: str) -> HttpTarget:
@@ -158,13 +171,10 @@ def shared(url: str) -> WebSocketTarget | None:
     return over_websocket(url) if url.startswith("ws:") else None
 
 
-def in_memory(*, wire: bool) -> Open:
-    @asynccontextmanager
-    async def open_it(stage: Stage) -> AsyncIterator[None]:
-        stage.target = MemoryTarget(stage.server, stage.runtime(), wire=wire)
-        yield
-
-    return open_it
+@opening
+async def in_memory(stage: Stage, *, wire: bool) -> AsyncIterator[None]:
+    stage.target = MemoryTarget(stage.server, stage.runtime(), wire=wire)
+    yield
 
 
 @asynccontextmanager
@@ -177,40 +187,37 @@ async def served(stage: Stage, serving: Callable[[], Any]) -> AsyncIterator[None
         await stage.ended.wait()
 
 
-def network(
+@opening
+async def network(
+    stage: Stage,
     binding: str,
     make_target: Callable[[str], Any] = parse_target,
     *,
     tls: bool = False,
     **more: Any,
-) -> Open:
+) -> AsyncIterator[None]:
     """Serve on a binding of the network."""
+    if tls:
+        more["ssl_context"], context = contexts()
+        stage.client = structs.replace(stage.client, ssl_context=context)
+    with tempfile.TemporaryDirectory(prefix="mcp-") as room:
+        address = str(Path(room, "socket")) if binding == "unix" else ANY_PORT
 
-    @asynccontextmanager
-    async def open_it(stage: Stage) -> AsyncIterator[None]:
-        if tls:
-            more["ssl_context"], context = contexts()
-            stage.client = structs.replace(stage.client, ssl_context=context)
-        with tempfile.TemporaryDirectory(prefix="mcp-") as room:
-            address = str(Path(room, "socket")) if binding == "unix" else ANY_PORT
+        def listening(url: str) -> None:
+            stage.target = stage.target or make_target(url)
 
-            def listening(url: str) -> None:
-                stage.target = stage.target or make_target(url)
+        async def serving() -> None:
+            await serve(
+                stage.server,
+                **{binding: address},  # type: ignore[arg-type]
+                settings=stage.settings(**more),
+                on_listening=listening,
+                on_ready=stage.up.set,
+                stop=stage.stop,
+            )
 
-            async def serving() -> None:
-                await serve(
-                    stage.server,
-                    **{binding: address},  # type: ignore[arg-type]
-                    settings=stage.settings(**more),
-                    on_listening=listening,
-                    on_ready=stage.up.set,
-                    stop=stage.stop,
-                )
-
-            async with served(stage, serving):
-                yield
-
-    return open_it
+        async with served(stage, serving):
+            yield
 
 
 @cache

@@ -33,120 +33,95 @@ def test_many_points(number: int) -> None:
     assert _failures(torture(CELLS[number], each(RARE if seldom else LONG, number))) == ""
 
 
-FOUND = {
-    "a handler that is cancelled, and its request is not": (
-        *("tcp 2025-11-25 asyncio", "user", "later", "cancelled"),
-    ),
-    "a callback that is cancelled, and the call is not": (
-        *("memory 2026-07-28 asyncio", "user", "_elicited", "cancelled"),
-    ),
-    "one of several callbacks at a time that is cancelled, and the call is not": (
-        *("features-http 2026-07-28 asyncio", "user", "callbacks.elicitation_url", "cancelled"),
-    ),
-    "headers that are being made when somebody cancels that": (
-        *("http 2026-07-28 asyncio", "user", "headers", "cancelled"),
-    ),
-    "somebody is looked up when somebody else cancels that": (
-        *("http-asyncio 2026-07-28 asyncio", "user", "authenticate", "cancelled"),
-    ),
-    "a listener that is cancelled, and nobody else is": (
-        *("memory 2026-07-28 asyncio", "user", "_changed", "cancelled"),
-    ),
-    "a Unix socket whose other end cannot be looked at": (
-        *("unix 2026-07-28 asyncio", "call", "credentials", "error"),
-    ),
-    "a TCP socket that cannot be told to stay alive": (
-        *("tcp 2026-07-28 asyncio", "call", "keep_alive", "error"),
-    ),
-    "a connection whose task has not begun": (
-        *("ws 2025-11-25 asyncio", "wait", "_upgrade", "server"),
-    ),
-    "a worker that does not go when told, and a report of it that raises": (
-        *("workers-deaf 2026-07-28 asyncio", "user", "Supervisor.report", "before"),
-    ),
-    "a trace, and the program's own name cannot be read": (
-        *("features 2026-07-28 asyncio", "call", "_program read_text", "error"),
-    ),
-    "a group of processes that cannot be signalled as one": (
-        *("stubborn 2026-07-28 asyncio", "call", "send killpg", "error"),
-    ),
-    "a process table that cannot be read": (
-        *("stubborn 2026-07-28 asyncio", "call", "_find listdir", "error"),
-    ),
-    "a guard that was killed just now": (
-        *("process 2026-07-28 asyncio", "call", "_tell write", "error"),
-    ),
-    "a clock or a seal that fails when a round of input ends": (
-        *("features 2026-07-28 asyncio", "user", "server.runtime.wall", "before"),
-    ),
-    "a request that is cancelled between two connections": (
-        *("cut-off 2026-07-28 asyncio", "wait", "_tend", "task"),
-    ),
-    "who is told of latencies fails": (
-        *("pings 2026-07-28 trio", "user", "client.websocket.on_latency", "before"),
-    ),
-    "a task that nobody may look at, while its changes are listened to": (
-        *("tasks-listen 2026-07-28 asyncio", "user", "server.runtime.middleware", "before"),
-    ),
-    "a worker that has said nothing after all": (
-        *("workers 2026-07-28 asyncio", "call", "_await_ready", "again"),
-    ),
-    "a worker that cannot be heard": (
-        *("workers 2026-07-28 asyncio", "call", "_await_ready", "error"),
-    ),
-    "a worker in whose place none can be started": (
-        *("workers 2026-07-28 asyncio", "call", "_start ", "error"),
-    ),
-    "a guard that cannot be started": (
-        *("process 2026-07-28 asyncio", "call", "_hire Popen", "error"),
-    ),
-    "a listener that cannot say where it is": (
-        *("tcp 2026-07-28 trio", "call", "getsockname", "error"),
-    ),
-    "it cannot be told whom middleware has let in, over HTTP": (
-        *("asgi 2026-07-28 asyncio", "user", "_nobody_yet", "before"),
-    ),
-    "it cannot be told whom middleware has let in, over WebSocket": (
-        *("asgi-ws 2026-07-28 trio", "user", "_nobody_yet", "after"),
-    ),
-    "a link of somebody else's that cannot be made": (
-        *("custom 2025-11-25 trio", "user", "custom.make_link", "before"),
-    ),
-    "a listener for which an event loop cannot wait": (
-        *("unix 2026-07-28 asyncio", "call", "wait_readable", "error"),
-    ),
-    "a connection that an event loop cannot watch": (
-        *("ws 2026-07-28 asyncio", "call", "add_reader", "error"),
-    ),
-    "a WebSocket that is accepted while the application ends": (
-        *("asgi-ws 2026-07-28 asyncio", "wait", "_converse", "server"),
-    ),
-    "a refusal that the system takes in parts": (
-        *("crowded-tcp 2026-07-28 asyncio", "call", "send send", "short"),
-    ),
-    "a farewell for which there is no room at first": (
-        *("crowded-tcp 2026-07-28 trio", "call", "send_nowait write", "again"),
-    ),
-    "a body that is left early, of somebody else's HTTP client": (
-        *("asgi 2025-11-25 trio", "wait", "_stream", "calls"),
-    ),
-}
+def _read(rows: str) -> dict[str, tuple[str, ...]]:
+    """What was found, and below it where: the cell, and the family, site and kind of its points."""
+    lines = rows.strip("\n").split("\n")
+    found = zip(lines[::2], lines[1::2], strict=True)
+    return {what: tuple(where.strip().split(" | ")) for what, where in found}
+
+
+FOUND = _read(
+    """
+a handler that is cancelled, and its request is not
+    tcp 2025-11-25 asyncio | user | later | cancelled
+a callback that is cancelled, and the call is not
+    memory 2026-07-28 asyncio | user | _elicited | cancelled
+one of several callbacks at a time that is cancelled, and the call is not
+    features-http 2026-07-28 asyncio | user | callbacks.elicitation_url | cancelled
+headers that are being made when somebody cancels that
+    http 2026-07-28 asyncio | user | headers | cancelled
+somebody is looked up when somebody else cancels that
+    http-asyncio 2026-07-28 asyncio | user | authenticate | cancelled
+a listener that is cancelled, and nobody else is
+    memory 2026-07-28 asyncio | user | _changed | cancelled
+a Unix socket whose other end cannot be looked at
+    unix 2026-07-28 asyncio | call | credentials | error
+a TCP socket that cannot be told to stay alive
+    tcp 2026-07-28 asyncio | call | keep_alive | error
+a connection whose task has not begun
+    ws 2025-11-25 asyncio | wait | _upgrade | server
+a worker that does not go when told, and a report of it that raises
+    workers-deaf 2026-07-28 asyncio | user | Supervisor.report | before
+a trace, and the program's own name cannot be read
+    features 2026-07-28 asyncio | call | _program read_text | error
+a group of processes that cannot be signalled as one
+    stubborn 2026-07-28 asyncio | call | send killpg | error
+a process table that cannot be read
+    stubborn 2026-07-28 asyncio | call | _find listdir | error
+a guard that was killed just now
+    process 2026-07-28 asyncio | call | _tell write | error
+a clock or a seal that fails when a round of input ends
+    features 2026-07-28 asyncio | user | server.runtime.wall | before
+a request that is cancelled between two connections
+    cut-off 2026-07-28 asyncio | wait | _tend | task
+who is told of latencies fails
+    pings 2026-07-28 trio | user | client.websocket.on_latency | before
+a task that nobody may look at, while its changes are listened to
+    tasks-listen 2026-07-28 asyncio | user | server.runtime.middleware | before
+a worker that has said nothing after all
+    workers 2026-07-28 asyncio | call | _await_ready | again
+a worker that cannot be heard
+    workers 2026-07-28 asyncio | call | _await_ready | error
+a worker in whose place none can be started
+    workers 2026-07-28 asyncio | call | _start  | error
+a guard that cannot be started
+    process 2026-07-28 asyncio | call | _hire Popen | error
+a listener that cannot say where it is
+    tcp 2026-07-28 trio | call | getsockname | error
+it cannot be told whom middleware has let in, over HTTP
+    asgi 2026-07-28 asyncio | user | _nobody_yet | before
+it cannot be told whom middleware has let in, over WebSocket
+    asgi-ws 2026-07-28 trio | user | _nobody_yet | after
+a link of somebody else's that cannot be made
+    custom 2025-11-25 trio | user | custom.make_link | before
+a listener for which an event loop cannot wait
+    unix 2026-07-28 asyncio | call | wait_readable | error
+a connection that an event loop cannot watch
+    ws 2026-07-28 asyncio | call | add_reader | error
+a WebSocket that is accepted while the application ends
+    asgi-ws 2026-07-28 asyncio | wait | _converse | server
+a refusal that the system takes in parts
+    crowded-tcp 2026-07-28 asyncio | call | send send | short
+a farewell for which there is no room at first
+    crowded-tcp 2026-07-28 trio | call | send_nowait write | again
+a body that is left early, of somebody else's HTTP client
+    asgi 2025-11-25 trio | wait | _stream | calls
+"""
+)
 """What was found, and mended: the points about it, all of them."""
 
-FOUND_AMONG_MANY = {
-    "a connection over TLS that is lost at once": (
-        *("https 2026-07-28 asyncio", "call", "_call_sslobject_method send", "error"),
-    ),
-    "a client that sends no more while its answer is being written": (
-        *("raw 2026-07-28 asyncio", "call", "_read_ready__data_received recv", "again"),
-    ),
-    "a middleware of a client that fails when a listen stream is opened anew": (
-        *("cut-off-http 2026-07-28 trio", "user", "_stamped", "before"),
-    ),
-    "a middleware of a client that is cancelled, and the call is not": (
-        *("tasks 2025-11-25 asyncio", "user", "_guarded", "cancelled"),
-    ),
-}
+FOUND_AMONG_MANY = _read(
+    """
+a connection over TLS that is lost at once
+    https 2026-07-28 asyncio | call | _call_sslobject_method send | error
+a client that sends no more while its answer is being written
+    raw 2026-07-28 asyncio | call | _read_ready__data_received recv | again
+a middleware of a client that fails when a listen stream is opened anew
+    cut-off-http 2026-07-28 trio | user | _stamped | before
+a middleware of a client that is cancelled, and the call is not
+    tasks 2025-11-25 asyncio | user | _guarded | cancelled
+"""
+)
 """The same, where the points about it are so many that the quick tests leave them out."""
 
 

@@ -24,7 +24,15 @@ from tests.torture.functions import fallible
 from tests.torture.points import Watch, unwatched_entry
 from tests.torture.raw_http import CONNECTIONS, LONGEST
 from tests.torture.sites import process
-from tests.torture.stages import Open, Stage, contexts, network, over_http, over_websocket
+from tests.torture.stages import (
+    Open,
+    Stage,
+    contexts,
+    network,
+    opening,
+    over_http,
+    over_websocket,
+)
 from tests.torture.tasks import make_task_server
 from tests.torture.users import fallible_settings
 
@@ -38,17 +46,18 @@ SOON = HttpSettings(reconnect_delay=0.01)
 """Of a server over HTTP whose clients come back at once."""
 
 
-def with_tasks(inner: Open, *, listen: bool = False) -> Open:
-    @asynccontextmanager
-    async def open_it(stage: Stage) -> AsyncIterator[None]:
-        stage.server = make_task_server(stage.released)
-        own = TaskSettings(poll_interval=50)
-        options = TaskOptions(poll=0.01, min_poll=0.01, listen=listen, own=own)
-        stage.client = structs.replace(stage.client, tasks=options)
-        async with inner(stage):
-            yield
+def _heard(what: object) -> None:
+    """Be told, and do nothing about it."""
 
-    return open_it
+
+@opening
+async def with_tasks(stage: Stage, inner: Open, *, listen: bool = False) -> AsyncIterator[None]:
+    stage.server = make_task_server(stage.released)
+    own = TaskSettings(poll_interval=50)
+    options = TaskOptions(poll=0.01, min_poll=0.01, listen=listen, own=own)
+    stage.client = structs.replace(stage.client, tasks=options)
+    async with inner(stage):
+        yield
 
 
 @asynccontextmanager
@@ -69,80 +78,56 @@ async def raw(stage: Stage) -> AsyncIterator[None]:
         yield
 
 
-def crowded(inner: Open) -> Open:
+@opening
+async def crowded(stage: Stage, inner: Open) -> AsyncIterator[None]:
     """Where there is room for few, and one at a time is told why it is let in no more."""
-
-    @asynccontextmanager
-    async def open_it(stage: Stage) -> AsyncIterator[None]:
-        stage.connections, stage.turned_away = CONNECTIONS, 1
-        async with inner(stage):
-            yield
-
-    return open_it
+    stage.connections, stage.turned_away = CONNECTIONS, 1
+    async with inner(stage):
+        yield
 
 
-def _written(line: bytes) -> None:
-    pass
-
-
-def with_features(
-    inner: Open,
-) -> Open:
+@opening
+async def with_features(stage: Stage, inner: Open) -> AsyncIterator[None]:
     """The same with a server and a client that have one of everything."""
-
-    @asynccontextmanager
-    async def open_it(stage: Stage) -> AsyncIterator[None]:
-        soon = 0.5 * stage.patience
-        stage.server = make_features(soon)
-        stage.more = {"limiter": limiter(), "input_timeout": soon, "seal": OwnSeal()}
-        trace = Trace(fallible(_written, "Trace.to"))
-        stage.client = structs.replace(stage.client, visit_timeout=soon, trace=trace)
-        async with inner(stage):
-            yield
-
-    return open_it
+    soon = 0.5 * stage.patience
+    stage.server = make_features(soon)
+    stage.more = {"limiter": limiter(), "input_timeout": soon, "seal": OwnSeal()}
+    trace = Trace(fallible(_heard, "Trace.to"))
+    stage.client = structs.replace(stage.client, visit_timeout=soon, trace=trace)
+    async with inner(stage):
+        yield
 
 
-def driven(
-    inner: Open,
-    driver: str = "anyio",
-    parser: str = "h11",
-) -> Open:
+@opening
+async def driven(
+    stage: Stage, inner: Open, driver: str = "anyio", parser: str = "h11"
+) -> AsyncIterator[None]:
     """The same on one of the drivers of HTTP, whichever is usual on the event loop."""
-
-    @asynccontextmanager
-    async def open_it(stage: Stage) -> AsyncIterator[None]:
-        stage.driver = {"driver": driver, "parser": parser}
-        async with inner(stage):
-            yield
-
-    return open_it
+    stage.driver = {"driver": driver, "parser": parser}
+    async with inner(stage):
+        yield
 
 
-def cut_off(inner: Open, *cuts: int, words: bytes | None = None) -> Open:
+@opening
+async def cut_off(
+    stage: Stage, inner: Open, *cuts: int, words: bytes | None = None
+) -> AsyncIterator[None]:
     """Behind a network that loses connections, for a client that comes back."""
-
-    @asynccontextmanager
-    async def open_it(stage: Stage) -> AsyncIterator[None]:
-        again = ReconnectSettings(attempts=4, max_restarts=4, first_delay=0.01, jitter=0.0)
-        assert stage.client.http is not None
-        http = structs.replace(
-            stage.client.http, max_resumes=5, retry_delay=0.01, min_retry_delay=0.01
-        )
-        stage.client = structs.replace(stage.client, reconnect=again, http=http)
-        async with inner(stage):
-            if not stage.target:
-                yield
-                return
-            url = urlsplit(stage.target.url)
-            way = Road(url.port, cuts, passed if words is None else until_said(words, 2))
-            async with unwatched_entry(listening(way.carry)) as port:
-                stage.calm = way.calm
-                place = url._replace(netloc=f"127.0.0.1:{port}")
-                stage.target = structs.replace(stage.target, url=place.geturl())
-                yield
-
-    return open_it
+    again = ReconnectSettings(attempts=4, max_restarts=4, first_delay=0.01, jitter=0.0)
+    assert stage.client.http is not None
+    http = structs.replace(stage.client.http, max_resumes=5, retry_delay=0.01, min_retry_delay=0.01)
+    stage.client = structs.replace(stage.client, reconnect=again, http=http)
+    async with inner(stage):
+        if not stage.target:
+            yield
+            return
+        url = urlsplit(stage.target.url)
+        way = Road(url.port, cuts, passed if words is None else until_said(words, 2))
+        async with unwatched_entry(listening(way.carry)) as port:
+            stage.calm = way.calm
+            place = url._replace(netloc=f"127.0.0.1:{port}")
+            stage.target = structs.replace(stage.target, url=place.geturl())
+            yield
 
 
 @asynccontextmanager
@@ -166,58 +151,46 @@ async def behind_a_proxy(stage: Stage) -> AsyncIterator[None]:
             yield
 
 
-def narrow(inner: Open, room: int) -> Open:
+@opening
+async def narrow(stage: Stage, inner: Open, room: int) -> AsyncIterator[None]:
     """On a system that takes little at a time, and every second time nothing."""
+    watch = Watch.current
+    assert watch is not None
+    watch.room = room
+    stage.more = {"limits": Limits(queued=_QUEUED)}
 
-    @asynccontextmanager
-    async def open_it(stage: Stage) -> AsyncIterator[None]:
-        watch = Watch.current
-        assert watch is not None
-        watch.room = room
-        stage.more = {"limits": Limits(queued=_QUEUED)}
+    @stage.server.tool
+    @fallible
+    async def tells(context: Context, count: int) -> str:
+        """Tell much, no more of it than there is room for."""
+        for step in range(count):
+            context.progress(2 * step, message="x" * _QUEUED)
+            await context.room()
+            context.progress(2 * step + 1)
+            await context.drained()
+        return str(count)
 
-        @stage.server.tool
-        @fallible
-        async def tells(context: Context, count: int) -> str:
-            """Tell much, no more of it than there is room for."""
-            for step in range(count):
-                context.progress(2 * step, message="x" * _QUEUED)
-                await context.room()
-                context.progress(2 * step + 1)
-                await context.drained()
-            return str(count)
-
-        async with inner(stage):
-            yield
-
-    return open_it
+    async with inner(stage):
+        yield
 
 
-def refusing(inner: Open) -> Open:
+@opening
+async def refusing(stage: Stage, inner: Open) -> AsyncIterator[None]:
     """Nobody is let in."""
-
-    @asynccontextmanager
-    async def open_it(stage: Stage) -> AsyncIterator[None]:
-        stage.refusing = True
-        async with inner(stage):
-            yield
-
-    return open_it
+    stage.refusing = True
+    async with inner(stage):
+        yield
 
 
 @asynccontextmanager
 async def pinging(stage: Stage) -> AsyncIterator[None]:
     """WebSocket, whose sides look often whether the other is there."""
-    stage.websocket = WebSocketSettings(ping_interval=0.001, on_latency=_measured)
+    stage.websocket = WebSocketSettings(ping_interval=0.001, on_latency=_heard)
     assert stage.client.websocket is not None
-    own = structs.replace(stage.client.websocket, ping_interval=0.001, on_latency=_measured)
+    own = structs.replace(stage.client.websocket, ping_interval=0.001, on_latency=_heard)
     stage.client = fallible_settings(structs.replace(stage.client, websocket=own), "client.")
     async with network("ws", over_websocket)(stage):
         yield
-
-
-def _measured(seconds: float) -> None:
-    pass
 
 
 @asynccontextmanager
@@ -231,43 +204,35 @@ async def stubborn(stage: Stage) -> AsyncIterator[None]:
         client = hasty(SILENT * stage.patience)
         assert client.process is not None
         settings = structs.replace(
-            client.process, close_wait=soon, term_wait=soon, descendants=True, stderr=_said
+            client.process, close_wait=soon, term_wait=soon, descendants=True, stderr=_heard
         )
         stage.client = fallible_settings(structs.replace(client, process=settings), "client.")
         yield
 
 
-def dying(script: str) -> Open:
+@opening
+async def dying(stage: Stage, script: str) -> AsyncIterator[None]:
     """A process that ends by itself, and was never a server."""
-
-    @asynccontextmanager
-    async def open_it(stage: Stage) -> AsyncIterator[None]:
-        soon = 0.02 * stage.patience
-        assert stage.client.process is not None
-        settings = structs.replace(
-            stage.client.process,
-            close_wait=soon,
-            term_wait=soon,
-            descendants=True,
-            connection=ConnectionSettings(drain=soon),
-        )
-        stage.client = structs.replace(stage.client, process=settings)
-        stage.target = StdioTarget(("sh", "-c", script))
-        yield
-
-    return open_it
+    soon = 0.02 * stage.patience
+    assert stage.client.process is not None
+    settings = structs.replace(
+        stage.client.process,
+        close_wait=soon,
+        term_wait=soon,
+        descendants=True,
+        connection=ConnectionSettings(drain=soon),
+    )
+    stage.client = structs.replace(stage.client, process=settings)
+    stage.target = StdioTarget(("sh", "-c", script))
+    yield
 
 
-def untrusted(inner: Open) -> Open:
+@opening
+async def untrusted(stage: Stage, inner: Open) -> AsyncIterator[None]:
     """A server over TLS whose certificate its clients do not know."""
-
-    @asynccontextmanager
-    async def open_it(stage: Stage) -> AsyncIterator[None]:
-        async with inner(stage):
-            stage.client = structs.replace(stage.client, ssl_context=client_tls())
-            yield
-
-    return open_it
+    async with inner(stage):
+        stage.client = structs.replace(stage.client, ssl_context=client_tls())
+        yield
 
 
 @asynccontextmanager
@@ -277,10 +242,6 @@ async def behind_a_firm_proxy(stage: Stage) -> AsyncIterator[None]:
         stage.client = structs.replace(stage.client, proxy=Proxy(host="127.0.0.1", port=port))
         stage.target = over_http("https://localhost/mcp")
         yield
-
-
-def _said(line: str) -> None:
-    pass
 
 
 @asynccontextmanager

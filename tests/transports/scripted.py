@@ -47,6 +47,15 @@ DISCOVERY: dict[str, Any] = {
     "ttlMs": 0,
 }
 
+
+def greeting(revision: str, capabilities: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The reply of a legacy server, by default one with tools, to ``initialize``."""
+    offers: Mapping[str, Any] = {"tools": {}} if capabilities is None else capabilities
+    info = {"name": "scripted", "version": "1"}
+    hello = {"protocolVersion": revision, "capabilities": offers, "serverInfo": info}
+    return {"result": hello}
+
+
 _CHILD = """
 import json, sys
 replies = json.loads(sys.argv[1])

@@ -13,7 +13,7 @@ from mcpcore.spec.errors import HEADER_MISMATCH, INTERNAL_ERROR, LocalProtocolEr
 from mcpcore.spec.revisions import REVISIONS
 from mcpcore_transports.client.client import connect
 from mcpcore_transports.client.core import ClientSettings
-from tests.transports.scripted import DISCOVERY, child, http_server, modern
+from tests.transports.scripted import DISCOVERY, child, greeting, http_server, modern
 
 pytestmark = pytest.mark.anyio
 
@@ -60,13 +60,7 @@ FAILED = {"result": modern({"content": [], "structuredContent": {}, "isError": T
 @pytest.mark.parametrize("name", STRUCTURED)
 async def test_the_tools_are_listed_once_for_the_sake_of_a_result(name: str) -> None:
     replies = {
-        "initialize": {
-            "result": {
-                "protocolVersion": name,
-                "capabilities": {"tools": {}},
-                "serverInfo": {"name": "s", "version": "1"},
-            }
-        },
+        "initialize": greeting(name),
         "tools/call": [returned(n=1), returned(n="no"), returned(n=2)],
         "tools/list": [listed({"name": "t", "inputSchema": {}, "outputSchema": NUMBER}), "exit"],
     }

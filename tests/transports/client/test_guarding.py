@@ -17,7 +17,7 @@ from mcpcore.errors import (
     PeerError,
     RequestRefused,
 )
-from mcpcore.policy.differences import ServerDescription, describe_server
+from mcpcore.policy.differences import ServerDescription
 from mcpcore.policy.trust import SCREENED, Notice, Reaction, Treatment, TrustSettings
 from mcpcore.spec.types import ElicitParams
 from mcpcore_transports.client.core import ClientSettings
@@ -47,9 +47,10 @@ def made(
     return server
 
 
-async def approved() -> ServerDescription:
-    async with connect(made()) as client:
-        return describe_server(instructions=client.instructions, tools=await client.tools())
+async def approved(target: Any = None) -> ServerDescription:
+    """What a server is at present, by default the usual one."""
+    async with connect(target or made()) as client:
+        return await read_description(client)
 
 
 async def seen(server: Server, **options: Any) -> tuple[list[str], str, list[Notice]]:
@@ -232,8 +233,7 @@ async def test_a_question_is_held_as_a_result_is(
 async def test_pins_that_are_gone_are_told_as_the_connection_opens() -> None:
     server = made("Other.", name="other")
     server.add_skills({"refunds/SKILL.md": b"---\nname: refunds\ndescription: x\n---\n"})
-    async with connect(server) as client:
-        pins = await read_description(client)
+    pins = await approved(server)
     assert list(pins.skills) == ["skill://refunds/SKILL.md"]
     notices: list[Notice] = []
     async with connect(server, middleware=[guard_server(pins=pins, report=notices.append)]):
@@ -254,8 +254,7 @@ async def test_a_changed_skill_is_neither_listed_nor_loaded() -> None:
         server.add_skills({"refunds/SKILL.md": text.encode()})
         return server
 
-    async with connect(skilled("Refunds.")) as client:
-        pins = await read_description(client)
+    pins = await approved(skilled("Refunds."))
     asked: list[str] = []
 
     def ask(notice: Notice) -> bool:
@@ -279,8 +278,7 @@ async def test_a_uri_of_a_changed_template_is_not_read() -> None:
         server.resource("notes://{id}", description=description)(lambda id: id)
         return server
 
-    async with connect(noted("Notes.")) as client:
-        pins = await read_description(client)
+    pins = await approved(noted("Notes."))
     async with connect(noted("Notes!"), middleware=[guard_server(pins=pins)]) as client:
         for _ in range(2):
             with pytest.raises(RequestRefused, match="differs from its pin"):
@@ -341,8 +339,7 @@ async def test_the_server_that_comes_back_is_compared_again(revision: str, tmp_p
     target = StdioTarget((*PYTHON, str(program), str(text)))
     quick = ClientSettings(reconnect=ReconnectSettings(first_delay=0.001, max_delay=0.002))
     with patience():
-        async with connect(target) as client:
-            pins = await read_description(client)
+        pins = await approved(target)
         options = ServerOptions(
             targets=(target,),
             revisions=(revision,),

@@ -443,18 +443,13 @@ async def test_subscriptions_pass_middleware(
 @pytest.mark.parametrize("revision", REVISIONS, ids=lambda revision: str(revision.name))
 @pytest.mark.parametrize("waits", [False, True])
 async def test_middleware_may_refuse_subscriptions(waits: bool, revision: Revision) -> None:
-    def guards(request: Context) -> Steps[Answer]:
-        if "subscri" in request.method:
-            raise McpError(-31999, "no entry")
-        yield
-
     async def guards_later(request: Context, call_next: CallNext[Answer]) -> Answer:
         await anyio.lowlevel.checkpoint()
         if "subscri" in request.method:
             raise McpError(-31999, "no entry")
         return await call_next()
 
-    chosen = settings(guards_later if waits else guards)
+    chosen = settings(guards_later if waits else refuses_to_watch)
     async with connect(MemoryTarget(publishing(), chosen), revision=revision.name) as client:
         with pytest.raises(PeerError, match="no entry"):
             async with client.listen(uris=["test://a"]):
@@ -1197,13 +1192,6 @@ async def test_middleware_of_a_client_hears_of_the_end_if_the_next_one_refuses_i
 async def test_an_answer_of_middleware_grants_no_refused_subscription(
     waits: bool, revision: Revision
 ) -> None:
-    def forgives(request: Context) -> AnsweringSteps[Answer]:
-        try:
-            yield
-        except McpError:
-            return Answer(Raw(b"{}"))
-        return None
-
     async def forgives_later(request: Context, call_next: CallNext[Answer]) -> Answer:
         try:
             return await call_next()

@@ -20,7 +20,7 @@ from mcpcore_transports.client.cache import ERAS, EraCache, place_of
 from mcpcore_transports.targets import StdioTarget, parse_target
 from tests.clock import PATIENCE
 from tests.transports.offers import EVERY_TRANSPORT, PIDS, echo, offered
-from tests.transports.scripted import DISCOVERY, http_server
+from tests.transports.scripted import DISCOVERY, greeting, http_server
 from tests.warm import PYTHON
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("warm_programs")]
@@ -197,9 +197,7 @@ class Endpoint:
             data = {"supported": SIDES["modern"], "requested": "2025-11-25"}
             status, body = 400, {"error": {"code": -32022, "message": "no", "data": data}}
         elif method == "initialize":
-            server = {"name": "legacy", "version": "1"}
-            result = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}}
-            body = {"result": {**result, "serverInfo": server}}
+            body = greeting("2025-06-18")
         else:
             status, found = self.unknown
             if found is None:

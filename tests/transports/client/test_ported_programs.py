@@ -218,10 +218,10 @@ async def test_tools(revision: str) -> None:
                 return await client.call_tool(tool, arguments)
 
             earth = {"name": "Earth", "orbit": {"radius": 1}}
-            assert words(await call("add_planet", planet=earth)) == "Earth goes round at 1.0 AU"
+            assert (await call("add_planet", planet=earth)).text == "Earth goes round at 1.0 AU"
             wrong = await call("add_planet", planet={"name": "", "orbit": {"radius": -1}})
             assert wrong.is_error
-            assert "arguments.planet.orbit.radius: Input should be greater" in words(wrong)
+            assert "arguments.planet.orbit.radius: Input should be greater" in wrong.text
             wrapped = revision == ERAS[0]
 
             async def data(tool: str, **arguments: Any) -> Any:
@@ -242,14 +242,14 @@ async def test_tools(revision: str) -> None:
             assert await data("temperatures", places=["Rome"]) == {"Rome": 2.0}
             assert await data("loose", name="x") == {"name": "x", "moons": [1, 2]}
             assert await data("brightness", name="x") == -1.5
-            assert words(await call("report", name="x")) == '["x is visible"]'
+            assert (await call("report", name="x")).text == '["x is visible"]'
             assert await data("checked", radius=2) == {"radius": 2}
             assert (await call("checked", radius=-2)).is_error
             assert (await data("parsed", text="x"))["orbit"] == {"radius": 1.0}
             [picture] = (await call("picture")).content
             assert (picture.type, picture.mime_type) == ("image", "image/png")
             lost = await call("lost", name="moon")
-            assert (lost.is_error, words(lost)) == (True, "There is no moon.")
+            assert (lost.is_error, lost.text) == (True, "There is no moon.")
     find = tools["find"]
     assert (find.title, find.description) == ("Find planets", "Find planets by name.")
     assert find.annotations
@@ -268,10 +268,6 @@ async def test_tools(revision: str) -> None:
     assert not tools["report"].output_schema
     assert set(tools["checked"].output_schema or {}) >= {"properties", "required"}
     assert server.instructions == "Looks at the sky."
-
-
-def words(result: Any) -> str:
-    return "".join(block.text for block in result.content if block.type == "text")
 
 
 LIBRARY = '''
@@ -474,13 +470,13 @@ async def test_contexts(revision: str) -> None:
             result = await client.call_tool(
                 "bake", {"loaves": 2}, progress=lambda *report: reports.append(report)
             )
-            assert words(result) == "2 rye"
+            assert result.text == "2 rye"
             assert reports == [(1, 2, "loaf 1"), (2, 2, "loaf 2")]
             assert heard == ["info: Baking rye", "warning: hot", "error: burnt"]
-            asked = [words(await client.call_tool("order", {"day": "Sunday"})) for _ in range(3)]
+            asked = [(await client.call_tool("order", {"day": "Sunday"})).text for _ in range(3)]
             assert asked == ["for Friday", "no bread", "no bread (decline)"]
-            assert words(await client.call_tool("pay")) == "not paid"
-            assert words(await client.call_tool("which")).startswith("request ")
+            assert (await client.call_tool("pay")).text == "not paid"
+            assert (await client.call_tool("which")).text.startswith("request ")
             [contents] = (await client.read_resource("bakery://bread/rye")).contents
             assert str(contents.text).startswith("rye of request ")
 
@@ -538,8 +534,8 @@ async def test_a_lifespan(revision: str) -> None:
     server = served(ARCHIVE)
     with anyio.fail_after(PATIENCE):
         async with connect(server, revision=revision) as client:
-            assert words(await client.call_tool("count")) == "1"
-            said = words(await client.call_tool("add", {"paper": "a"}))
+            assert (await client.call_tool("count")).text == "1"
+            said = (await client.call_tool("add", {"paper": "a"})).text
             assert said == "['the catalogue of Server', 'a'] True True"
             [contents] = (await client.read_resource("archive://papers/1")).contents
             assert contents.text == "a"
@@ -638,7 +634,7 @@ async def test_fastmcp(revision: str) -> None:
             assert await data("water", bed="a") == {"bed": "a", "litres": 1}
             assert await data("plant", bed={"plants": ["a"]}, what="b") == {"plants": ["a", "b"]}
             assert await data("dig") == {"depth": 10}
-            assert words(await client.call_tool("dig", {"depth": 60})) == "Too deep."
+            assert (await client.call_tool("dig", {"depth": 60})).text == "Too deep."
             pictures = (await client.call_tool("look")).content
             assert [block.type for block in pictures] == ["image", "image"]
 
@@ -667,7 +663,7 @@ async def test_the_last_line_is_the_other_edit(tmp_path: Path) -> None:
     with anyio.fail_after(PATIENCE):
         async with connect([sys.executable, str(program)]) as client:
             result = await client.call_tool("brightness", {"name": "x"})
-    assert words(result) == "-1.5"
+    assert result.text == "-1.5"
 
 
 def test_the_table_names_what_there_is() -> None:

@@ -35,7 +35,7 @@ from mcpcore.policy.retrying import RetryPlanned, RetrySettings
 from mcpcore.relay.names import Naming
 from mcpcore.spec.errors import INTERNAL_ERROR, McpError
 from mcpcore.spec.types.content import ResourceLink
-from mcpcore.spec.types.tools import CallToolResult, ToolAnnotations
+from mcpcore.spec.types.tools import ToolAnnotations
 from mcpcore.types import PromptReference, ResourceTemplateReference
 from mcpcore_transports.client.cache import STALE
 from mcpcore_transports.client.callbacks import Callbacks
@@ -104,10 +104,6 @@ class Shop(Server):
         return ResourceLink(uri="file:///price.txt", name="price")
 
 
-def said(result: CallToolResult) -> str:
-    return result.text
-
-
 class Told:
     """Events that were reported."""
 
@@ -172,7 +168,7 @@ async def test_a_dead_a_hanging_and_a_crashing_server_are_told_beside_the_others
                 assert name in str(error)
             assert isinstance(found.failures["hanging"], RequestTimeout)
             assert isinstance(found.failures["dead"], ServerUnavailable)
-            assert said(await servers.call_tool("well__buy")) == "shop"
+            assert (await servers.call_tool("well__buy")).text == "shop"
 
 
 async def test_a_list_does_not_wait_for_another_attempt() -> None:
@@ -202,7 +198,7 @@ async def test_hanging_servers_keep_no_other_from_beginning(clock: Clock) -> Non
                 assert told.states("well") == [Availability.CONNECTING]
                 await clock.skip(START_SHARE)
                 await until(lambda: Availability.OPEN in told.states("well"))
-                assert said(await servers.call_tool("well__buy")) == "shop"
+                assert (await servers.call_tool("well__buy")).text == "shop"
                 group.cancel_scope.cancel()
 
 
@@ -220,7 +216,7 @@ async def test_names_follow_the_setting(naming: Naming, caplog: pytest.LogCaptur
                 Naming.NEVER: ["buy"],
             }[naming]
             assert names == expected
-            assert [said(await servers.call_tool(name)) for name in names] == [
+            assert [(await servers.call_tool(name)).text for name in names] == [
                 "one",
                 "other",
             ][: len(names)]
@@ -240,7 +236,7 @@ async def test_every_kind_of_thing_goes_to_its_server(naming: Naming) -> None:
         async with connect_all(
             {"one": Shop("one"), "two": Server("two")}, settings=settings
         ) as all_:
-            assert said(await all_.call_tool(f"{prefix}look")) == "one"
+            assert (await all_.call_tool(f"{prefix}look")).text == "one"
             (link,) = (await all_.call_tool(f"{prefix}link")).content
             assert isinstance(link, ResourceLink)
             assert link.uri == f"{mark}file:///price.txt"
@@ -339,7 +335,7 @@ async def test_an_unknown_name_is_refused(naming: Naming, hint: str) -> None:
 async def test_one_server_keeps_its_names() -> None:
     with patience():
         async with connect_all({"one": Shop()}) as servers:
-            assert said(await servers.call_tool("buy")) == "shop"
+            assert (await servers.call_tool("buy")).text == "shop"
             assert "buy" in [tool.name for tool in (await servers.tools()).items]
 
 
@@ -363,7 +359,7 @@ async def test_a_call_that_was_not_sent_goes_to_the_fallback(tool: str) -> None:
     options = ServerOptions(targets=[DEAD], fallback=[spare], retry=ONCE)
     with patience():
         async with connect_all({"shop": options}) as servers:
-            assert said(await servers.call_tool(tool)) == "spare"
+            assert (await servers.call_tool(tool)).text == "spare"
             assert spare.calls == {tool: 1}
             assert (await servers.tools()).complete
 
@@ -379,7 +375,7 @@ async def test_a_target_that_is_started_again_is_waited_for_only_if_there_is_no_
     with patience():
         async with connect_all({"shop": options}, report=told) as servers:
             for _ in range(2):
-                assert said(await servers.call_tool("buy", timeout=HOUR)) == "spare"
+                assert (await servers.call_tool("buy", timeout=HOUR)).text == "spare"
                 await until(lambda: Availability.RECONNECTING in told.states("shop"))
 
 
@@ -389,7 +385,7 @@ async def test_a_lost_connection_is_told_at_once() -> None:
         served(Shop(), tcp=ANY_PORT) as site,
         connect_all({"one": lasting(site.url)}, report=told) as servers,
     ):
-        assert said(await servers.call_tool("buy")) == "shop"
+        assert (await servers.call_tool("buy")).text == "shop"
         site.stop.set()
         await until(lambda: Availability.WAITING in told.states("one"))
         (health,) = servers.health()["one"]
@@ -446,7 +442,7 @@ async def test_a_server_that_was_down_and_failed_for_good_is_tried_by_a_request(
             async with served(first, ws=address, settings=refusing):
                 await until(lambda: told.states("shop")[-1] is Availability.IDLE)
             await stack.enter_async_context(served(first, ws=address))
-            assert said(await servers.call_tool("buy")) == "first"
+            assert (await servers.call_tool("buy")).text == "first"
 
 
 @pytest.mark.parametrize("listed", [False, True])
@@ -465,7 +461,7 @@ async def test_a_call_that_may_have_been_carried_out_goes_elsewhere_only_if_it_m
                 await servers.tools()
             again = repeat or (repeat is None and listed and tool == "look")
             if again:
-                assert said(await servers.call_tool(tool, repeat=repeat)) == "spare"
+                assert (await servers.call_tool(tool, repeat=repeat)).text == "spare"
             else:
                 with pytest.raises(PeerError):
                     await servers.call_tool(tool, repeat=repeat)
@@ -519,7 +515,7 @@ async def test_a_server_that_flaps_is_started_again_and_nothing_is_done_twice(
                     await servers.call_tool("flap__die")
             await servers.call_tool("flap__touch")
             assert starts() == 4
-            assert said(await servers.call_tool("well__buy")) == "shop"
+            assert (await servers.call_tool("well__buy")).text == "shop"
     states = told.states("flap")
     assert states.count(Availability.OPEN) == 3
     assert states[-1] is Availability.CLOSED
@@ -535,7 +531,7 @@ async def test_a_conversation_that_ends_unnoticed_is_followed_by_another() -> No
             assert client._core.link is not None
             await client._core.link.aclose()
             await until(lambda: client.closed)
-            assert said(await servers.call_tool("buy")) == "shop"
+            assert (await servers.call_tool("buy")).text == "shop"
             assert await servers.client("one") is not client
 
 
@@ -603,7 +599,7 @@ async def test_a_server_that_fails_gets_no_calls_until_a_probe(clock: Clock) -> 
                     await servers.call_tool("one__die")
             (health,) = servers.health()["one"]
             assert (health.circuit, health.failures, health.requests) == (Circuit.OPEN, 2, 2)
-            assert said(await servers.call_tool("two__buy")) == "shop"
+            assert (await servers.call_tool("two__buy")).text == "shop"
             await clock.skip(HOUR)
             with pytest.raises(PeerError):
                 await servers.call_tool("one__die")
@@ -618,7 +614,7 @@ async def test_a_quiet_server_is_probed_and_one_that_is_down_is_the_last_choice(
     async with served(Shop("first")) as site:
         options = ServerOptions(targets=[site.url], fallback=[spare], health=health, retry=ONCE)
         async with connect_all({"shop": options}, report=told) as servers:
-            assert said(await servers.call_tool("buy")) == "first"
+            assert (await servers.call_tool("buy")).text == "first"
             await clock.skip(HOUR)
             await until(lambda: servers.health()["shop"][0].requests == 2)
             assert told.of(ProbeDue, "shop") == [ProbeDue(method="server/discover")]
@@ -631,7 +627,7 @@ async def test_a_quiet_server_is_probed_and_one_that_is_down_is_the_last_choice(
                 await until(lambda: servers.health()["shop"][0].failures > failures)  # noqa: B023
             assert told.of(ConditionChanged, "shop")[-1].after is Condition.DOWN
             asked = servers.health()["shop"][0].requests
-            assert said(await servers.call_tool("buy")) == "spare"
+            assert (await servers.call_tool("buy")).text == "spare"
             assert servers.health()["shop"][0].requests == asked
 
 
@@ -645,7 +641,7 @@ async def test_a_server_that_waits_for_authorization_is_not_down_for_want_of_pro
         target = HttpTarget(site.url, auth=lambda: tokens[0])
         options = ServerOptions(targets=[target], health=health, retry=ONCE)
         async with connect_all({"shop": options}, report=told) as servers:
-            assert said(await servers.call_tool("buy")) == "shop"
+            assert (await servers.call_tool("buy")).text == "shop"
             tokens.clear()
             with pytest.raises(AuthorizationError):
                 await servers.call_tool("buy")
@@ -656,7 +652,7 @@ async def test_a_server_that_waits_for_authorization_is_not_down_for_want_of_pro
             assert servers.health()["shop"][0].requests == asked
             assert servers.health()["shop"][0].condition is Condition.UP
             tokens.append("t")
-            assert said(await servers.call_tool("buy")) == "shop"
+            assert (await servers.call_tool("buy")).text == "shop"
 
 
 async def test_the_report_has_percentiles_of_latency(clock: Clock) -> None:
@@ -735,7 +731,7 @@ async def test_what_a_report_raises_is_logged(caplog: pytest.LogCaptureFixture) 
 
     with patience():
         async with connect_all({"one": Shop()}, report=fails) as servers:
-            assert said(await servers.call_tool("buy")) == "shop"
+            assert (await servers.call_tool("buy")).text == "shop"
     assert "no room" in caplog.text
 
 
@@ -750,7 +746,7 @@ async def test_requests_to_one_server_are_bounded() -> None:
             await shop.waiting.wait()
             with pytest.raises(RequestRefused, match="'one' has 1 requests already"):
                 await all_.call_tool("one__buy")
-            assert said(await all_.call_tool("two__buy")) == "shop"
+            assert (await all_.call_tool("two__buy")).text == "shop"
             group.cancel_scope.cancel()
         assert not shop.calls
 

@@ -14,7 +14,7 @@ from mcpcore.spec.types.client_features import ElicitParams, ElicitResult
 from tests.clock import patience
 from tests.requirements.looking_glass import PROGRAM, ask, tell
 from tests.transports.runtime_bench import bench
-from tests.transports.scripted import child
+from tests.transports.scripted import child, greeting
 from tests.transports.served import reachable
 
 pytestmark = pytest.mark.anyio
@@ -279,14 +279,9 @@ async def test_who_refuses_gets_the_error(action: Any) -> None:
 )
 async def test_errors_that_nobody_could_follow(data: Any, kind: type[Exception]) -> None:
     error = {"code": -32042, "message": "go there", **({"data": data} if data else {})}
-    hello = {
-        "protocolVersion": LEGACY,
-        "capabilities": {"tools": {}},
-        "serverInfo": {"name": "s", "version": "1"},
-    }
     asked: list[Any] = []
     settings = ClientSettings(negotiation=Negotiation.LEGACY)
-    replies = {"initialize": {"result": hello}, "tools/call": {"error": error}}
+    replies = {"initialize": greeting(LEGACY), "tools/call": {"error": error}}
     async with connect(child(replies), callbacks=by_url(asked.append), settings=settings) as client:
         with pytest.raises(kind) as caught:
             await client.call_tool("x")

@@ -23,6 +23,7 @@ from mcpcore_transports.commands.output import Failure, guarded
 from tests.clock import PATIENCE
 from tests.command import mcpcore_here
 from tests.transports.http_fixture import hello
+from tests.transports.scripted import child, greeting
 from tests.warm import PYTHON
 
 ROOT = Path(__file__).parents[3]
@@ -419,20 +420,13 @@ def legacy_server(
     revision: str, capabilities: Mapping[str, Any] | None = None, *, ping: bool = True
 ) -> tuple[str, ...]:
     """A server that speaks one legacy revision only."""
-    code = (
-        "import json, sys\n"
-        "for line in sys.stdin:\n"
-        "    message = json.loads(line)\n"
-        "    if 'id' not in message: continue\n"
-        "    reply = {'error': {'code': -32601, 'message': 'unknown'}}\n"
-        f"    if {ping} and message['method'] == 'ping': reply = {{'result': {{}}}}\n"
-        "    if message['method'] == 'initialize':\n"
-        f"        reply = {{'result': {{'protocolVersion': {revision!r},\n"
-        f"            'capabilities': {capabilities or {}!r},\n"
-        "            'serverInfo': {'name': 'old', 'version': '1'}}}\n"
-        "    print(json.dumps({'jsonrpc': '2.0', 'id': message['id'], **reply}), flush=True)\n"
-    )
-    return ("--", sys.executable, "-c", code)
+    unknown = {"error": {"code": -32601, "message": "unknown"}}
+    replies = {
+        "server/discover": unknown,
+        "initialize": greeting(revision, capabilities or {}),
+        "ping": {"result": {}} if ping else unknown,
+    }
+    return ("--", *child(replies))
 
 
 def through_terminal(command: Sequence[str], columns: int) -> str:
@@ -473,10 +467,8 @@ def through_terminal(command: Sequence[str], columns: int) -> str:
         (["list", "--", "sh", "-c", "echo oh >&2; exit 3"], 3, "code 3; its last words:\n  oh"),
         (["list", "--", "sh", "-c", "echo oh"], 3, "it has sent what is no message: 'oh'"),
         (["probe", "--timeout", "0.2", "--", "sleep", "60"], 3, "no answer within 0.2"),
-        (["list"], 2, "no server"),
         (["list", "--"], 2, "no command stands after --"),
         (["list", "nonsense"], 2, "'nonsense' is no URL"),
-        (["list", "ftp://x/"], 2, "http://, https://, ws://, wss://"),
         (["list", "toolz", "http://127.0.0.1:1/"], 2, "'toolz' cannot be listed"),
         (["list", "--revision", "1999-01-01", "http://127.0.0.1:1/"], 2, "known revisions"),
         (["list", "--header", "nonsense", "http://127.0.0.1:1/"], 2, "'Name: value'"),

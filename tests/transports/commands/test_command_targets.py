@@ -525,28 +525,6 @@ def test_a_certificate_that_is_none_is_one_sentence(
 
 
 @pytest.mark.parametrize(
-    ("target", "message"),
-    [
-        ("weather", "expected a URL that begins with http://"),
-        ("", "expected a URL that begins with http://"),
-        ("localhost:8000/mcp", "expected a URL that begins with http://"),
-        ("http:/h/mcp", "names no host"),
-        ("http://[::1/mcp", "is not a URL"),
-        ("http://h:99999/", "is not a URL"),
-        ([], "a command is a list of strings, the program first"),
-        (("x", 3), "a command is a list of strings, the program first"),
-        (42, "a target is a URL, a command as a list of strings, a Server or a Target, not int"),
-        (None, "a Server or a Target, not NoneType"),
-        (b"http://h/", "a Server or a Target, not bytes"),
-    ],
-)
-def test_what_connect_cannot_understand(target: Any, message: str) -> None:
-    with pytest.raises(BadTarget) as caught:
-        connect(target)
-    assert message in str(caught.value)
-
-
-@pytest.mark.parametrize(
     "target", [["x"], Server("here"), TcpTarget("h", 1), HttpTarget("http://h/")]
 )
 def test_headers_are_for_urls(target: Any) -> None:

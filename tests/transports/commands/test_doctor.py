@@ -388,7 +388,7 @@ async def test_a_server_that_is_slow_to_answer_may_be_modern(
 @pytest.mark.anyio
 async def test_noise_of_a_program_that_does_not_answer_is_told() -> None:
     target = StdioTarget(("sh", "-c", "echo starting up..."))
-    found = {each.stage: each for each in await Examination(ConnectOptions(), target=target).run()}
+    found = await examination(target)
     assert found["era"].state == "failed"
     assert "starting up" in found["era"].detail
     assert found["era"].fix == "write logs to standard error"

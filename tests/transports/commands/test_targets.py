@@ -48,18 +48,21 @@ def test_headers_go_with_urls() -> None:
         ("localhost:8000/mcp", "expected a URL that begins with http://"),
         ("python server.py", "a command is given as a list"),
         ("ftp://a/b", "expected a URL that begins with http://"),
+        ("", "expected a URL that begins with http://"),
         ("http://", "names no host"),
         ("http://a:99999/", "is not a URL"),
         ("http://[::1/", "is not a URL"),
         ([], "a command is a list of strings, the program first"),
         (["a", 1], "a command is a list of strings, the program first"),
-        (7, "not int"),
-        (None, "not NoneType"),
+        (("a", 1), "a command is a list of strings, the program first"),
+        (7, "a target is a URL, a command as a list of strings, a Server or a Target, not int"),
+        (None, "a Server or a Target, not NoneType"),
+        (b"http://a/", "a Server or a Target, not bytes"),
     ],
 )
 def test_bad_targets(given: Any, message: str) -> None:
     with pytest.raises(BadTarget, match=message):
-        parse_target(given)
+        connect(given)
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,10 @@ from mcpcore import (
     ServeSettings,
     ToolError,
     http_request,
-    serve,
 )
 from tests.clock import PATIENCE
 from tests.command import mcpcore_here
+from tests.transports.served import served
 
 pytestmark = pytest.mark.anyio
 
@@ -219,20 +219,10 @@ async def test_the_command_tells_by_its_status(failing: dict[str, str]) -> None:
         if failing:
             raise ToolError(failing["database"])
 
-    urls = list[str]()
-    async with anyio.create_task_group() as tasks:
-        serving = partial(serve, server, http="127.0.0.1:0", on_listening=urls.append)
-        tasks.start_soon(serving)
-        with anyio.fail_after(PATIENCE):
-            while True:
-                await anyio.sleep(0.001)
-                if not urls:
-                    continue
-                ask = partial(mcpcore_here, "probe", "--health", urls[0])
-                done = await anyio.to_thread.run_sync(ask)
-                if "not checked yet" not in done.stdout:
-                    break
-        tasks.cancel_scope.cancel()
+    async with served(server) as site:
+        ask = partial(mcpcore_here, "probe", "--health", site.url)
+        while "not checked yet" in (done := await anyio.to_thread.run_sync(ask)).stdout:
+            pass
     assert done.returncode == (1 if failing else 0)
     assert json.loads(done.stdout).get("checks", {}) == failing
 

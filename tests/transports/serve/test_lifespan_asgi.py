@@ -78,9 +78,7 @@ async def test_the_protocol_has_it_entered_before_and_left_behind_everything() -
             await until(lambda: diary.entries.count("call begins") >= 2)
             span.say({"type": "lifespan.shutdown"})
             await span.said("lifespan.shutdown.complete")
-            assert diary.entries[-2:] == WHOLE[2:]
-    assert diary.entries.count("call ends in life 1") == 2
-    assert diary.entries.count("start 1") == 1
+            assert diary.entries[4:] == ["call ends in life 1"] * 2 + WHOLE[2:]
 
 
 @pytest.mark.parametrize("step", ["startup", "shutdown"])

@@ -15,7 +15,6 @@ from msgspec import structs
 
 from mcpcore import Answer, ClientSettings, Context, HttpServerSettings, RuntimeSettings, Server
 from mcpcore.errors import CallFailed, LifespanError, LinkError
-from mcpcore.http.settings import HttpSettings
 from mcpcore.spec.types.prompts import PromptReference
 from mcpcore_transports.client.client import Client, connect
 from mcpcore_transports.client.tasks import TaskOptions
@@ -27,6 +26,7 @@ from mcpcore_transports.targets import MemoryTarget
 from mcpcore_transports.websocket.settings import WebSocketSettings
 from tests.clock import HOUR, PATIENCE, until
 from tests.transports.serve.lives import Diary, declared
+from tests.transports.served import reachable, served
 from tests.transports.stream.test_custom_binding import framed as framed
 from tests.transports.ways import anyio_backend as anyio_backend
 from tests.transports.ways import on_this_way
@@ -173,42 +173,29 @@ async def test_what_cannot_be_served_is_said_before_anything_is_opened() -> None
     assert diary.entries == []
 
 
-async def test_an_address_in_use_leaves_it_again() -> None:
+@pytest.mark.parametrize(("binding", "error"), [("http", OSError), ("ws", LinkError)])
+async def test_an_address_in_use_leaves_it_again(binding: str, error: type[Exception]) -> None:
     diary = Diary()
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(OSError, match="in use"):
-            await serve(declared(diary), http=address)
+        address: Any = {binding: f"127.0.0.1:{taken.getsockname()[1]}"}
+        with pytest.raises(error, match="in use"):
+            await serve(declared(diary), **address)
     assert diary.entries == ["start 1", "started 1", "end 1", "ended 1"]
 
 
 async def test_it_is_one_for_all_bindings_and_clients_in_memory(tmp_path: Path) -> None:
-    diary, stop, ready = Diary(), anyio.Event(), anyio.Event()
+    diary = Diary()
     server = declared(diary)
-    urls: list[str] = []
-    serving = partial(
-        serve,
-        server,
-        http=[ANY, ANY],
-        ws=ANY,
-        tcp=ANY,
-        unix=str(tmp_path / "socket"),
-        on_listening=urls.append,
-        on_ready=ready.set,
-        stop=stop,
-    )
-    with anyio.fail_after(PATIENCE):
-        async with anyio.create_task_group() as group:
-            group.start_soon(serving)
-            await ready.wait()
-            for where in (*urls, server):
-                async with connect(where) as client:
-                    assert await life(client) == "1"
-            async with connect(server) as client:
-                stop.set()
-                await until(lambda: (tmp_path / "socket").exists())
+    unix = str(tmp_path / "socket")
+    async with served(server, http=[ANY, ANY], ws=ANY, tcp=ANY, unix=unix) as site:
+        for where in (*site.urls, server):
+            async with connect(where) as client:
                 assert await life(client) == "1"
-    assert len(urls) == 5
+        async with connect(server) as client:
+            site.stop.set()
+            await site.ended.wait()
+            assert await life(client) == "1"
+    assert len(site.urls) == 5
     assert diary.entries == ["start 1", "started 1", "end 1", "ended 1"]
 
 
@@ -265,22 +252,14 @@ async def test_its_own_end_ends_connections_that_are_open(binding: str) -> None:
 
 
 async def test_it_outlives_the_tasks_of_tools() -> None:
-    diary, stop = Diary(), anyio.Event()
-    urls: list[str] = []
-    serving = partial(
-        serve, declared(diary), ws=ANY, on_listening=urls.append, stop=stop, settings=SETTINGS
-    )
-    with anyio.fail_after(PATIENCE):
-        async with anyio.create_task_group() as group:
-            group.start_soon(serving)
-            await until(lambda: urls)
-            async with connect(urls[0], settings=FOLLOWS) as client:
-                await client.tasks.start("wait")
-                await diary.until("call begins")
-            # its connection has gone, and it goes on
-            await anyio.wait_all_tasks_blocked()
-            assert diary.entries[-1] == "call begins"
-            stop.set()
+    diary = Diary()
+    async with served(declared(diary), ws=ANY, settings=SETTINGS) as site:
+        async with connect(site.url, settings=FOLLOWS) as client:
+            await client.tasks.start("wait")
+            await diary.until("call begins")
+        # its connection has gone, and it goes on
+        await anyio.wait_all_tasks_blocked()
+        assert diary.entries[-1] == "call begins"
     assert diary.entries[-3:] == ["call ends in life 1", "end 1", "ended 1"]
 
 
@@ -439,32 +418,9 @@ async def test_every_handler_and_middleware_sees_it(binding: str, era: str, decl
     }
     with anyio.fail_after(PATIENCE):
         async with (
-            offered(binding, server, runtime) as where,
+            reachable(binding, server, runtime) as where,
             connect(where, revision=era, settings=FOLLOWS) as client,
         ):
             await use_everything(client)
             await until(lambda: "notification" in seen)
     assert seen == dict.fromkeys(kinds, database if declares else None)
-
-
-@asynccontextmanager
-async def offered(binding: str, server: Server, runtime: RuntimeSettings) -> AsyncIterator[Any]:
-    """Offer a server on one binding."""
-    if binding == "memory":
-        yield MemoryTarget(server, runtime)
-        return
-    settings = structs.replace(
-        SETTINGS, runtime=runtime, http_link=on_this_way(SETTINGS.http_link), http=HttpSettings()
-    )
-    urls: list[str] = []
-    ready, stop = anyio.Event(), anyio.Event()
-    chosen: dict[str, Any] = {binding: ANY, "settings": settings}
-    async with anyio.create_task_group() as group:
-        group.start_soon(
-            partial(
-                serve, server, on_listening=urls.append, on_ready=ready.set, stop=stop, **chosen
-            )
-        )
-        await ready.wait()
-        yield urls[0]
-        stop.set()

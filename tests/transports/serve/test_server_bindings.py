@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +25,6 @@ from mcpcore import (
 from mcpcore.errors import BadTarget, CallFailed, LinkError, LocalError, NegotiationError
 from mcpcore.http.origin import LOOPBACK_HOSTS
 from mcpcore.http.settings import HttpSettings
-from mcpcore.spec.types.content import TextContent
 from mcpcore_transports.serve.settings import guard
 from tests.clock import PATIENCE, patience
 from tests.transports.served import Endless, served
@@ -87,11 +85,11 @@ async def test_stopping_lets_a_running_call_finish(binding: str) -> None:
         await go.wait()
         return "finished"
 
-    results: list[Any] = []
+    results: list[str] = []
     chosen: Any = {binding: "127.0.0.1:0"}
 
     async def call(client: Client) -> None:
-        results.append((await client.call_tool("slow")).content[0])
+        results.append((await client.call_tool("slow")).text)
 
     async with (
         served(server, **chosen) as state,
@@ -103,7 +101,7 @@ async def test_stopping_lets_a_running_call_finish(binding: str) -> None:
         state.stop.set()
         await anyio.wait_all_tasks_blocked()
         go.set()
-    assert [block.text for block in results] == ["finished"]
+    assert results == ["finished"]
 
 
 async def test_stopping_ends_what_does_not_finish() -> None:
@@ -122,15 +120,6 @@ async def test_stopping_ends_what_does_not_finish() -> None:
         await server.started.wait()
         state.stop.set()
     assert server.stopped.is_set()
-
-
-async def test_an_address_in_use() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(OSError, match="in use"):
-            await serve(counter(), http=address)
-        with pytest.raises(LinkError, match="in use"):
-            await serve(counter(), ws=address)
 
 
 async def test_an_address_that_is_none() -> None:
@@ -241,11 +230,10 @@ async def test_a_new_session_knows_what_the_lost_one_knew() -> None:
                 async with served(server, http=address):
                     while True:
                         try:
-                            block = (await client.call_tool("warn")).content[0]
+                            await client.call_tool("warn")
                             break
                         except CallFailed:
                             continue  # the connection of before was still thought to be alive
-                    assert isinstance(block, TextContent)
                     with patience():
                         while "False" not in str((await client.call_tool("warn")).content):
                             await anyio.lowlevel.checkpoint()

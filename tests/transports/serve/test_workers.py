@@ -45,9 +45,7 @@ def anyio_backend() -> str:
 
 
 async def text(client: Client, tool: str, **arguments: object) -> str:
-    result = await client.call_tool(tool, arguments)
-    [block] = result.content
-    return str(getattr(block, "text", ""))
+    return (await client.call_tool(tool, arguments)).text
 
 
 async def pids(url: str, count: int) -> set[int]:
@@ -91,7 +89,7 @@ async def test_a_session_is_everywhere_and_its_answers_find_their_questions() ->
             result = await client.call_tool(
                 "greet", {"number": number}, progress=lambda *each: said.append(str(each[2]))
             )
-            assert getattr(result.content[0], "text", "") == f"Ada {number}"
+            assert result.text == f"Ada {number}"
             pid = said[0].split()[-1]
             assert said == [f"{when} {number} in {pid}" for when in ("before", "after")]
             asked[pid] += 1
@@ -116,7 +114,7 @@ async def test_running_requests_end_when_told_to_stop() -> None:
                 result = await client.call_tool(
                     "wait", {"seconds": 0.5}, progress=lambda *_: begun.set()
                 )
-                answers.append(str(getattr(result.content[0], "text", "")))
+                answers.append(result.text)
 
             async with anyio.create_task_group() as group:
                 group.start_soon(call)
@@ -128,20 +126,12 @@ async def test_running_requests_end_when_told_to_stop() -> None:
                 await gone(pid)
 
 
-async def test_interrupt_ends_all() -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 0), (signal.SIGKILL, -9)])
+async def test_workers_end_with_their_supervisor(number: signal.Signals, status: int) -> None:
     async with serving("--http", "127.0.0.1:0", "--workers", "2") as served:
         running = await pids(served.url, 2)
-        served.process.send_signal(signal.SIGINT)
-        assert await served.ended() == 0
-        for pid in running:
-            await gone(pid)
-
-
-async def test_workers_end_with_a_supervisor_that_was_killed() -> None:
-    async with serving("--http", "127.0.0.1:0", "--workers", "2") as served:
-        running = await pids(served.url, 2)
-        kill(served.process.pid)
-        assert await served.ended() == -signal.SIGKILL
+        served.process.send_signal(number)
+        assert await served.ended() == status
         for pid in running:
             await gone(pid)
 

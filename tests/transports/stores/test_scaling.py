@@ -117,7 +117,7 @@ class Crowd:
         except (CallFailed, PeerError) as error:
             said.errors.append(error)
         else:
-            said.results.append(getattr(result.content[0], "text", ""))
+            said.results.append(result.text)
 
     def check(self, lost: Collection[tuple[int, int]] = ()) -> None:
         """All but the ``lost`` calls were answered, and each message came exactly once."""
@@ -284,7 +284,7 @@ async def test_balancers_configured_as_the_page_says(kind: str, tmp_path: Path) 
                 result = await client.call_tool(
                     "wait", {"seconds": 1.0}, progress=lambda *_: first.set()
                 )
-                done.append(getattr(result.content[0], "text", ""))
+                done.append(result.text)
 
             async with anyio.create_task_group() as group:
                 group.start_soon(wait)
