@@ -32,7 +32,7 @@ ME = Implementation(name="relay", version="1")
 QUESTION = {"message": "Your name?", "requestedSchema": {"type": "object", "properties": {}}}
 ANSWER = {"action": "accept", "content": {"name": "Ada"}}
 
-Handler = Callable[["Backend", Peer, RequestReceived], None]
+Handler = Callable[["Backend", Peer, RequestReceived], object]
 
 
 def text(value: str) -> dict[str, Any]:

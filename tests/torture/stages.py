@@ -190,6 +190,7 @@ async def served(stage: Stage, serving: Callable[[], Any]) -> AsyncIterator[None
 @opening
 async def network(
     stage: Stage,
+    /,
     binding: str,
     make_target: Callable[[str], Any] = parse_target,
     *,
