@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from mcpcore.errors import BadTarget
 from mcpcore.http.principals import ClientCertificate, Verdict
-from mcpcore.spec.bounds import check_numbers
+from mcpcore.spec.bounds import check_kinds, check_numbers
 
 SAFE_ENVIRONMENT = frozenset(
     (
@@ -65,6 +65,7 @@ class StdioSettings(Struct, frozen=True, kw_only=True):
     """
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         check_numbers(self, "linger")
 
 
@@ -175,6 +176,7 @@ class SocketSettings(Struct, frozen=True, kw_only=True):
     """Seconds for authentication; longer refuses the connection."""
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         check_numbers(
             self,
             "connections",
