@@ -180,6 +180,8 @@ async def test_no_mistake_of_the_application_lets_anybody_in(
         (lambda request: "", 500),
         (lambda request: "the token has expired", 500),
         (lambda request: Principal("ann", until=time.time() + 60.0), 500),  # by another clock
+        (lambda request: Principal("ann", until=(time.time() + 60.0) * 1000), 500),
+        (lambda request: Principal("ann", until=time.time_ns()), 500),
         (endless, 503),
     ):
         wait = 0.01 if hook is endless else 20.0

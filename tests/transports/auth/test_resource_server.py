@@ -667,6 +667,33 @@ async def test_nor_is_the_session_of_such_a_task_told(stored: bool) -> None:
         assert b"completed" not in said
 
 
+async def test_what_such_a_task_says_is_not_told_to_who_waits_for_it() -> None:
+    server, ready, parties = Server("notes"), anyio.Event(), {"write", "read"}
+
+    @server.tool(visible=lambda who: bool(parties & getattr(who, "scopes", set())), task="optional")
+    async def toil(context: Context) -> str:
+        await ready.wait()
+        context.notify("notifications/notes/said", {"text": "toiling"})
+        return "toiled"
+
+    async with protected(server) as desk:
+        rich, poor = desk.token(scope="write"), desk.token(scope="read")
+        caller, waiter = await desk.connect(), await desk.connect()
+        session, other = await open_session(caller, rich), await open_session(waiter, poor)
+        params = {"name": "toil", "arguments": {}, "task": {}}
+        made = await caller.call(legacy("tools/call", params, rich, session=session))
+        about = {"taskId": message_of(made)["result"]["task"]["taskId"]}
+        await waiter.send(legacy("tasks/result", about, poor, session=other))
+        seen = message_of(await caller.call(legacy("tasks/get", about, rich, session=session)))
+        assert seen["result"]["status"] == "working"
+        parties.discard("read")
+        ready.set()
+        with patience():
+            refused = await waiter.response()
+        assert b"toiling" not in refused.body
+        assert message_of(refused)["error"]["code"] == -32602
+
+
 @pytest.mark.parametrize("scopes", ["", "write files"])
 async def test_standard_input_has_its_party_from_the_environment(scopes: str) -> None:
     body = call("erase").partition(b"\r\n\r\n")[2] + b"\n"

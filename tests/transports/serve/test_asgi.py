@@ -253,9 +253,17 @@ async def test_the_parts_of_a_stream_are_sent_as_they_are_made() -> None:
         assert call.body.count(b"data:") == 3
 
 
-async def test_leaving_cancels_a_modern_request() -> None:
+@pytest.mark.parametrize("raises", [False, True])
+async def test_leaving_cancels_a_modern_request(raises: bool) -> None:
+    class Told(Call):
+        async def receive(self) -> AsgiMessage:
+            message = await super().receive()
+            if raises and message["type"] == "http.disconnect":
+                raise OSError("gone")
+            return message
+
     async with mounted() as (site, app), anyio.create_task_group() as tasks:
-        call = Call(app, held())
+        call = Told(app, held())
         tasks.start_soon(call.run)
         await site.until("held")
         call.leave()
@@ -323,6 +331,29 @@ async def test_a_client_that_is_gone_when_something_is_sent() -> None:
 
         assert (await Gone(app, held()).run()).sent == []
         await site.until("cancelled")
+
+
+@pytest.mark.parametrize("raises", [False, True])
+async def test_middleware_that_has_read_the_body_cannot_tell_when_a_client_leaves(
+    raises: bool,
+) -> None:
+    class Read(Call):
+        asked = 0
+
+        async def receive(self) -> AsgiMessage:
+            self.asked += 1
+            if self.asked > (1 if raises else 9):
+                raise RuntimeError("nothing more is expected")
+            return self._to_app[0]
+
+    async with mounted() as (site, app), anyio.create_task_group() as tasks:
+        call = Read(app, held())
+        tasks.start_soon(call.run)
+        await site.until("held")
+        site.release.set()
+        await call.until(lambda: call.finished)
+        assert b'"held"' in call.body
+        assert call.asked < 9  # it goes on for as long as it is asked
 
 
 async def test_what_a_server_raises_comes_out_as_it_is() -> None:

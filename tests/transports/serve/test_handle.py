@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from msgspec import structs
 
 from mcpcore import Context, HttpServerSettings, HttpSettings, ServeSettings
+from mcpcore.http.documents import DocumentReply
 from mcpcore.http.messages import HttpChunk, HttpEnd, HttpHead, HttpRequest
 from mcpcore_transports.serve.endpoint import Action, HttpCall, HttpEndpoint, http_request
 from tests.clock import HOUR, PATIENCE, Clock, patience
@@ -272,6 +273,27 @@ async def test_a_call_that_nobody_takes_from_is_given_up(taken: int, clock: Cloc
             assert HttpEnd not in map(type, rest)
         else:
             assert Reply(rest).status == 503
+
+
+@pytest.mark.parametrize("end", [HttpCall.expire, HttpCall.stop])
+async def test_a_refusal_that_nobody_takes_is_given_up(end: Callable[[HttpCall], None]) -> None:
+    async with framework() as site:
+        call = site.handle(http(headers={f"X-{i}": "1" for i in range(200)}))
+        end(call)
+        assert [each.status for each in call.ready() if isinstance(each, HttpHead)] == [431]
+
+
+async def test_a_page_that_fails_keeps_no_room() -> None:
+    def page(request: HttpRequest) -> DocumentReply:
+        raise KeyError("broken")
+
+    settings = ServeSettings(
+        http=HttpSettings(pages={"/page": page}), http_link=HttpServerSettings(connections=1)
+    )
+    async with framework(settings) as site:
+        with pytest.raises(KeyError):
+            site.handle(http(method="GET", target="/page"))
+        assert (await site.ask(tool("add", a=1, b=1))).status == 200
 
 
 async def test_a_body_that_does_not_come_is_given_up() -> None:

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -21,7 +22,7 @@ from mcpcore import (
     ServeSettings,
     connect,
 )
-from mcpcore.errors import WorkersFailed
+from mcpcore.errors import CallFailed, WorkersFailed
 from mcpcore_transports.commands.options import ServeOptions
 from mcpcore_transports.commands.output import Failure
 from mcpcore_transports.commands.processes import supervise, without
@@ -56,6 +57,15 @@ async def pids(url: str, count: int) -> set[int]:
             async with connect(url, revision="2026-07-28") as client:
                 found.add(int(await text(client, "pid")))
     return found
+
+
+async def listens(port: int) -> bool:
+    """Return True if somebody takes connections."""
+    try:
+        async with await anyio.connect_tcp("127.0.0.1", port):
+            return True
+    except OSError:
+        return False
 
 
 async def test_workers_share_an_address_and_a_dead_one_is_replaced() -> None:
@@ -134,6 +144,38 @@ async def test_workers_end_with_their_supervisor(number: signal.Signals, status:
         assert await served.ended() == status
         for pid in running:
             await gone(pid)
+
+
+async def test_a_second_signal_ends_all_at_once_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    words = ("--http", "127.0.0.1:0", "--workers", "2", "--drain", "1000")
+    async with serving(*words) as served:
+        running = await pids(served.url, 2)
+        assert len(os.listdir(tmp_path)) == 1
+        async with connect(served.url, revision="2026-07-28") as client:
+            begun = anyio.Event()
+
+            async def call() -> None:
+                with suppress(CallFailed):
+                    await client.call_tool(
+                        "wait", {"seconds": 1000.0}, progress=lambda *_: begun.set()
+                    )
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(call)
+                await begun.wait()
+                served.process.terminate()
+                with patience():
+                    while await listens(served.port):  # noqa: ASYNC110 - nothing tells of that
+                        await anyio.sleep(0.02)
+                served.process.terminate()
+                assert await served.ended() == 0
+                group.cancel_scope.cancel()
+        for pid in running:
+            await gone(pid)
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.share(3)

@@ -13,6 +13,7 @@ import anyio.to_thread
 import pytest
 
 from mcpcore import Context, HttpServerSettings, HttpSettings, Server, ServeSettings
+from mcpcore.http.settings import SsePaths
 from mcpcore_transports.serve.wsgi import WsgiApp, wsgi_app
 from tests.clock import PATIENCE
 from tests.transports.http_fixture import http, legacy, tool
@@ -236,6 +237,16 @@ def test_users_of_middleware(site: WsgiSite, user: object, status: int) -> None:
 
 def test_where_it_is_mounted(site: WsgiSite) -> None:
     assert site.call(tool("add", a=1, b=2), SCRIPT_NAME="/tools").result == "3"
+
+
+def test_a_path_is_told_as_it_is_mounted() -> None:
+    settings = ServeSettings(http=HttpSettings(sse=SsePaths()))
+    app = wsgi_app(Server("old"), settings=settings)
+    request = http(method="GET", target="/sse", headers={"Accept": "text/event-stream"})
+    stream = Response(app, request, SCRIPT_NAME="/caf\xc3\xa9")  # UTF-8, as PEP 3333 has it
+    assert b"\ndata: /caf%C3%A9/messages?" in stream.until(b"session_id")
+    stream.leave()
+    app.close()
 
 
 def test_the_end_lets_requests_finish_and_refuses_others(site: WsgiSite) -> None:

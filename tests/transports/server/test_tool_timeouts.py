@@ -36,6 +36,7 @@ async def test_a_tool_whose_time_is_over(
 ) -> None:
     server, ends = Server("s"), list[str]()
     begun, noticed = threading.Event(), threading.Event()
+    kept, seen = list[dict[str, Any]](), list[tuple[bool, Any]]()
 
     async def endless() -> str:
         try:
@@ -48,6 +49,7 @@ async def test_a_tool_whose_time_is_over(
         begun.set()
         while not context.cancelled:
             time.sleep(0.001)  # a thread is told of it only when it asks
+        kept.append(context.session_state)
         noticed.set()
         return "nobody hears this"
 
@@ -62,7 +64,10 @@ async def test_a_tool_whose_time_is_over(
     )
 
     def steps(context: Context) -> Steps[Answer]:
+        context.session_state["n"] = 1
         yield
+        if context.method == "tools/call":
+            seen.append((context.cancelled, context.session_state.get("n")))
 
     target = MemoryTarget(server, RuntimeSettings(middleware=(steps,) if guarded else ()))
     settings = ClientSettings(tasks=TaskOptions())
@@ -77,6 +82,9 @@ async def test_a_tool_whose_time_is_over(
         "the tool 'slow' did not end within 0.01 seconds",
     )
     assert ends == ([] if in_thread else ["cancelled"])
+    # The middleware goes on, while nobody waits for the thread.
+    assert seen == ([(False, 1 if revision == "2025-11-25" else None)] if guarded else [])
+    assert not any(kept)
 
 
 async def test_a_tool_that_ends_in_time(revision: str) -> None:

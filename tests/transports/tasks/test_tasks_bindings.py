@@ -154,6 +154,27 @@ async def test_a_question_waits_for_somebody_who_waits_for_the_result() -> None:
             assert result["_meta"] == {"io.modelcontextprotocol/related-task": about}
 
 
+async def test_a_question_is_put_to_nobody_who_has_lost_the_tool_since() -> None:
+    shop, shown, ready = Shop(), {True}, anyio.Event()
+
+    @shop.tool(visible=lambda who: True in shown, task="optional", task_poll=0.001)
+    async def late(context: Context) -> str:
+        await ready.wait()
+        return (await context.elicit("Who are you?", Name)).action
+
+    async with bench(shop) as made:
+        made.open_legacy(ELICITS)
+        about = {"taskId": await legacy_task(made, "late")}
+        made.post("tasks/result", about, revision=LEGACY)
+        shown.clear()
+        ready.set()
+        await anyio.wait_all_tasks_blocked()
+        assert asked(made) == []
+        shown.add(True)
+        made.post("tasks/result", about, revision=LEGACY)
+        assert len(asked(made)) == 1
+
+
 @pytest.mark.parametrize(
     ("answer", "says"),
     [

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("prometheus_client", reason="the client of Prometheus is not installed")
 
+import msgspec
 from msgspec import structs
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
@@ -24,7 +25,9 @@ from mcpcore_transports.commands.output import Failure
 from mcpcore_transports.commands.serve import _settings, _show_logs
 from mcpcore_transports.running.audit import AUDIT_LOGGER
 from mcpcore_transports.server.logs import JsonLines, without_labels
+from mcpcore_transports.telemetry import workers
 from mcpcore_transports.telemetry.workers import WorkerPages
+from tests.clock import PATIENCE
 from tests.command import mcpcore_here
 
 GET = HttpRequest(method="GET", path="/metrics", headers=[])
@@ -131,6 +134,26 @@ def test_a_worker_that_says_something_else_is_left_out(tmp_path: Path, said: byt
         for _ in "ab":
             assert page(GET).body.decode().count("mcp_server_active_sessions{") == 1
         thread.join()
+
+
+def test_workers_are_asked_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_PATIENCE", PATIENCE)
+    family = ("shown", "Some.", "gauge", [("shown", {}, 1.0)])
+
+    def answer() -> None:
+        callers = [other.accept()[0] for other in others]  # none is answered before all are asked
+        for caller in callers:
+            with caller:
+                caller.sendall(msgspec.msgpack.encode([family]))
+
+    with socket.socket(socket.AF_UNIX) as second, socket.socket(socket.AF_UNIX) as third:
+        others = [second, third]
+        for name, other in zip("23", others, strict=True):
+            other.bind(str(tmp_path / name))
+            other.listen()
+        Thread(target=answer, daemon=True).start()
+        page = WorkerPages(CollectorRegistry(), tmp_path / "1").page().body.decode()
+    assert [f'shown{{worker="{name}"}} 1.0' in page for name in "23"] == [True, True]
 
 
 def test_a_worker_that_could_not_answer_once_answers_again(tmp_path: Path) -> None:

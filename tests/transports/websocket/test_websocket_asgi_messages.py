@@ -9,9 +9,10 @@ from typing import Any
 import anyio
 import pytest
 
-from mcpcore import Server, ServeSettings, WebSocketSettings
+from mcpcore import HttpServerSettings, Server, ServeSettings, WebSocketSettings
 from mcpcore_transports.running.audit import AUDIT_LOGGER
 from mcpcore_transports.serve.asgi import AsgiApp, AsgiMessage, asgi_app
+from mcpcore_transports.stream.settings import ConnectionSettings
 from tests.clock import patience
 from tests.transports.malformed import good
 from tests.transports.sites import call
@@ -103,6 +104,49 @@ async def accepted(*protocols: str) -> AsyncIterator[tuple[AsgiApp, Wire, AsgiMe
         message = await wire.hear()
         assert message["type"] == "websocket.accept"
         yield app, wire, message
+
+
+@pytest.mark.parametrize("protocol", ["mcp", "other"])
+async def test_a_client_that_has_left_before_it_is_answered(protocol: str) -> None:
+    async with application() as (app, _):
+        wire = Wire(app, protocol)
+
+        async def send(message: AsgiMessage) -> None:
+            raise OSError("the client is gone")  # as ASGI has it since 2.4
+
+        wire.say({"type": "websocket.disconnect", "code": 1006})
+        with patience():
+            await app(wire.scope, wire.receive, send)
+
+
+async def test_all_that_close_the_application_wait_for_its_connections() -> None:
+    server, begun, cancelled, go = Server("slow"), anyio.Event(), anyio.Event(), anyio.Event()
+
+    @server.tool
+    async def slow() -> None:
+        begun.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            cancelled.set()
+            with anyio.CancelScope(shield=True):
+                await go.wait()
+
+    link = HttpServerSettings(drain_time=0.0)
+    websocket = WebSocketSettings(connection=ConnectionSettings(drain=0.0))
+    app = asgi_app(server, settings=ServeSettings(shared=True, http_link=link, websocket=websocket))
+    wire = Wire(app, "mcp")
+    with patience():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wire.run)
+            assert (await wire.hear())["type"] == "websocket.accept"
+            wire.text(call(1, "slow"))
+            await begun.wait()
+            for _ in "ab":
+                tasks.start_soon(app.aclose)
+            await cancelled.wait()
+            await anyio.wait_all_tasks_blocked()
+            go.set()
 
 
 @pytest.mark.parametrize("before", [False, True])

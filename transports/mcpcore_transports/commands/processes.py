@@ -66,7 +66,8 @@ def supervise(words: Sequence[str], options: ServeOptions, settings: ServeSettin
             command, options.workers, settings=times, report=say, folder=workers
         )
         try:
-            anyio.run(_until_signalled, partial(supervisor.run, ready=_announce))
+            work = partial(supervisor.run, ready=_announce)
+            anyio.run(_until_signalled, work, supervisor.hurry)
         except WorkersFailed as error:
             raise Failure(str(error), Exit.REFUSED if error.said else Exit.FAILED) from error
     return Exit.OK
@@ -84,7 +85,7 @@ def _patience(settings: ServeSettings) -> float:
 
 
 async def _until_signalled(
-    work: Callable[[], Awaitable[T]], hurry: Callable[[], object] | None = None
+    work: Callable[[], Awaitable[T]], hurry: Callable[[], object]
 ) -> T | None:
     """Do ``work`` until it ends or a signal comes; ``hurry`` is called for each further signal."""
     result: T | None = None
@@ -98,11 +99,9 @@ async def _until_signalled(
                     anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals,
                 ):
                     async for _ in signals:
-                        if scope.cancel_called and hurry is not None:
+                        if scope.cancel_called:
                             hurry()
                         scope.cancel()
-                        if hurry is None:
-                            return  # the next one ends this program
 
             group.start_soon(watch)
             with scope:

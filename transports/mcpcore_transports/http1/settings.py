@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from mcpcore.http.principals import Authenticate
 from mcpcore.http.proxies import read_networks
-from mcpcore.spec.bounds import check_numbers
+from mcpcore.spec.bounds import check_kinds, check_numbers
 
 DriverName = Literal["auto", "anyio", "asyncio"]
 ParserName = Literal["auto", "h11", "httptools"]
@@ -96,6 +96,7 @@ class HttpServerSettings(Struct, frozen=True, kw_only=True):
     """Maximum bytes that are written at once, and taken at once from the machine for a stream."""
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         read_networks(self.trusted_proxies)
         check_numbers(
             self,
@@ -146,6 +147,7 @@ class HttpClientLinkSettings(Struct, frozen=True, kw_only=True):
     """Maximum header lines of a response."""
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         check_numbers(self, "idle_time", "close_time")
 
     @property

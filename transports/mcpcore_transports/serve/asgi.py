@@ -173,8 +173,17 @@ class AsgiApp:
         """Send the rest of the response as it becomes ready, until the client leaves."""
 
         async def watch() -> None:
-            while (await receive())["type"] != "http.disconnect":
+            ended = False
+            try:
+                while (message := await receive())["type"] != "http.disconnect":
+                    if ended:  # middleware that has read the body gives it again, without end
+                        return
+                    ended = not message.get("more_body", False)
+            except OSError:  # as of a send
                 pass
+            except Exception as error:  # of such middleware, too; sending tells who is gone
+                logger.debug("it is not known when a client leaves", exc_info=error)
+                return
             # The message that is being sent is not cancelled: the server may be closing with it.
             reply.left = True
             call.close()
@@ -276,7 +285,8 @@ class AsgiApp:
             trace.asked(request)
             trace.response_head(101, [])
         lines = [] if handshake.principal is None else list(handshake.principal.lines)
-        await send({"type": "websocket.accept", "subprotocol": offer.selected, "headers": lines})
+        accept = {"type": "websocket.accept", "subprotocol": offer.selected, "headers": lines}
+        await _say(send, accept)
 
         def make_link(peer: Peer, app: App) -> StreamConnection:
             link = AsgiWebSocketLink(
@@ -286,7 +296,7 @@ class AsgiApp:
             return link
 
         if not await endpoint.serve_connection(make_link, handshake):
-            await send(_close(closes.GOING_AWAY))
+            await _say(send, _close(closes.GOING_AWAY))
 
 
 class _Reply:
@@ -491,9 +501,15 @@ def _close(close: CloseRow) -> AsgiMessage:
 async def _refuse_websocket(scope: Scope, send: Send, refusal: Refusal) -> None:
     """Refuse before the handshake; with a status where the ASGI server can send one."""
     if "websocket.http.response" not in (scope.get("extensions") or {}):
-        await send(_close(closes.NOT_ADMITTED))
+        await _say(send, _close(closes.NOT_ADMITTED))
         return
     headers, body = refusal_text(refusal)
     start = {"type": "websocket.http.response.start", "status": refusal.status, "headers": headers}
-    await send(start)
-    await send({"type": "websocket.http.response.body", "body": body})
+    await _say(send, start)
+    await _say(send, {"type": "websocket.http.response.body", "body": body})
+
+
+async def _say(send: Send, message: AsgiMessage) -> None:
+    """Send a message outside of a conversation; a client that has left need not hear it."""
+    with suppress(OSError):
+        await send(message)

@@ -194,7 +194,8 @@ class HttpEndpoint:
                 closing.start_soon(link.aclose)
         await running.ended.wait()
         while running.connections:
-            running.changed = anyio.Event()
+            if running.changed.is_set():  # else others wait for it as well
+                running.changed = anyio.Event()
             await running.changed.wait()
         if running.failure is not None:
             raise LifespanError(str(running.failure)) from running.failure
@@ -419,7 +420,11 @@ class HttpCall:
             self._refuse(*refusal)
             return
         self._route = host.register(self, request)
-        self.wanted = host.machine.open(self._route, request, principal=principal, now=clock())
+        try:
+            self.wanted = host.machine.open(self._route, request, principal=principal, now=clock())
+        except BaseException:  # of a page of the application
+            self.close()
+            raise
         if not self.wanted:
             self._received()
 
@@ -537,10 +542,10 @@ class HttpCall:
     def _give_up(self, row: RefusalRow, message: str) -> None:
         self.wanted = 0
         self._leave()
-        if not self._begun:
-            self._refuse(row, message)
-        else:
+        if self._begun or self._actions:  # refused already, and nobody has taken it
             self._host.discard(self)
+        else:
+            self._refuse(row, message)
         if self.over is not None and not self._waiting:
             self.over.cancel()
 

@@ -132,6 +132,15 @@ class Supervisor:
         self._ready = 0
         self._urls: list[str] = []
         self._all_ready = anyio.Event()
+        self._hurried = False
+        self._patience = set[anyio.CancelScope]()
+        """Scopes of the waits for workers that are ending."""
+
+    def hurry(self) -> None:
+        """Kill the workers that are ending, in place of waiting for them."""
+        self._hurried = True
+        for scope in self._patience:
+            scope.cancel()
 
     async def run(self, *, ready: Callable[[list[str]], None] = lambda urls: None) -> None:
         """Start the workers, call ``ready`` with their URLs once all listen, keep them running.
@@ -257,7 +266,8 @@ class Supervisor:
         if process.returncode is not None:
             return
         signal_child(process, signal.SIGTERM)
-        with anyio.move_on_after(self.settings.drain):
+        with anyio.move_on_after(0 if self._hurried else self.settings.drain) as patience:
+            self._patience.add(patience)
             await process.wait()
             return
         signal_child(process, signal.SIGKILL)

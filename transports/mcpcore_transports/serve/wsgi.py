@@ -247,7 +247,7 @@ def _request(environ: "WSGIEnvironment") -> HttpRequest:
     terminated = bool(environ.get("wsgi.input_terminated"))
     request = HttpRequest(
         method=environ["REQUEST_METHOD"],
-        path=environ.get("PATH_INFO", "").encode("latin-1").decode(errors="replace") or "/",
+        path=_path(environ, "PATH_INFO") or "/",
         query=environ.get("QUERY_STRING", ""),
         headers=[
             (name, value.encode("latin-1"))
@@ -256,11 +256,17 @@ def _request(environ: "WSGIEnvironment") -> HttpRequest:
             if name and (terminated or name != TRANSFER_ENCODING)
         ],
         peer=environ.get("REMOTE_ADDR") or None,
-        root=environ.get("SCRIPT_NAME", "").rstrip("/"),
+        root=_path(environ, "SCRIPT_NAME").rstrip("/"),
         scheme=environ["wsgi.url_scheme"],
     )
     chunked = terminated and request.method == "POST"
     return with_length(request, None) if chunked else request
+
+
+def _path(environ: "WSGIEnvironment", name: str) -> str:
+    """Return a part of the path: its bytes, without the escapes, are given as Latin-1."""
+    part: str = environ.get(name, "")
+    return part.encode("latin-1").decode(errors="replace")
 
 
 def _header(variable: tuple[str, Any]) -> tuple[bytes, Any]:

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypedDict, Unpack, overload
 
-import anyio
 import msgspec
 from msgspec import Raw, Struct
 
@@ -127,6 +126,7 @@ class Context(MessageContext[L]):
         "_state",
         "call",
         "cancel_reason",
+        "late",
         "scope",
     )
 
@@ -147,9 +147,10 @@ class Context(MessageContext[L]):
         self._state = state
         self._counts: dict[str, int] | None = None
         self._result_meta: dict[str, Any] | None = None
-        self.scope: Run | anyio.CancelScope | None = None
-        """Scope that is cancelled with the request, or by the tool's ``timeout``; None for a plain
-        function."""
+        self.scope: Run | None = None
+        """Scope that is cancelled with the request; None for a plain function."""
+        self.late = False
+        """True once the ``timeout`` of its tool is over."""
         self.call = call
         """The tool call that is a task or may become one; None for all other requests."""
         self.cancel_reason: str | None = None
@@ -209,16 +210,21 @@ class Context(MessageContext[L]):
         return self._event.revision
 
     @property
-    @in_loop
     def cancelled(self) -> bool:
         """True if no answer is wanted any more; in ``async def`` every ``await`` raises.
 
-        The client has cancelled the request, or the tool's ``timeout`` is over.
+        The client has cancelled the request or, in a tool's thread, its ``timeout`` is over.
         """
+        return self._unwanted(current())
+
+    @in_loop
+    def _unwanted(self, thread: int) -> bool:
+        """Return :attr:`cancelled`, as a thread sees it: middleware goes on after a timeout."""
+        if self.late and thread != self.thread:
+            return True
         return self.scope is not None and self.scope.cancel_called
 
     @property
-    @in_loop
     def session_state(self) -> dict[str, Any]:
         """Values that handlers keep for the session or the connection (legacy), until its end.
 
@@ -226,9 +232,13 @@ class Context(MessageContext[L]):
         :attr:`HttpSettings.max_sessions` sessions that it has not heard of for long.  Without
         sessions, and in the modern era, each request gets an empty dict.
         """
+        return self._kept(current())
+
+    @in_loop
+    def _kept(self, thread: int) -> dict[str, Any]:
         runtime = self._runtime
         kept = self.revision.handshake and runtime.keeps_sessions
-        if not kept or self.cancelled:  # cancelled: the session may be gone
+        if not kept or self._unwanted(thread):  # the session may be gone
             return {}
         return runtime.session_states.setdefault(self.session, {})
 
@@ -400,14 +410,17 @@ class Context(MessageContext[L]):
         """Log at level ``error``."""
         return self.log("error", data, logger, meta=meta)
 
-    @with_room
     def notify(self, method: str, params: Struct | Mapping[str, Any] | None = None) -> bool:
         """Send another notification on the request's stream; return False if the revision has none.
 
         For instance one of an extension.
         """
+        return self._notify(method, params, current())
+
+    @with_room
+    def _notify(self, method: str, params: Struct | Mapping[str, Any] | None, thread: int) -> bool:
         own = method not in KNOWN_METHODS
-        if self.cancelled or not (own or lookup(method, "server", self.revision)):
+        if self._unwanted(thread) or not (own or lookup(method, "server", self.revision)):
             return False
         if (task := self._task) is not None:
             return task.notify(method, params)

@@ -66,11 +66,11 @@ def begin(prepared: Prepared, context: Context) -> Any:
 
 async def _in_time(prepared: Prepared, context: Context, seconds: float) -> Any:
     """Run a tool, and cancel it when its time is over.  Raises ToolError then."""
-    with anyio.move_on_after(seconds) as scope:
+    with anyio.move_on_after(seconds):
         if prepared.thread:
             return await functions.in_thread(prepared.call, context)
         return await prepared.call(context)
-    context.scope = scope  # a thread, which runs on, sees by it that nobody waits
+    context.late = True  # a thread, which runs on, sees by it that nobody waits
     name = subject(context.method, context.params)
     raise errors.ToolError(f"the tool {name!r} did not end within {seconds:g} seconds")
 

@@ -66,6 +66,7 @@ class StdioSettings(Struct, frozen=True, kw_only=True):
     """
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         check_numbers(self, "linger")
 
 

@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
@@ -60,8 +61,12 @@ class WorkerPages(Collector):
     def collect(self) -> Iterable[Metric]:
         """Implement :class:`Collector`."""
         found: dict[str, Metric] = {}
-        for place in sorted(self._place.parent.iterdir()):
-            for name, description, kind, samples in self._families(place):
+        places = sorted(self._place.parent.iterdir())
+        # Side by side, as each that hangs takes its whole time.
+        with ThreadPoolExecutor(max(len(places), 1)) as asking:
+            told = list(asking.map(self._families, places))
+        for place, families in zip(places, told, strict=True):
+            for name, description, kind, samples in families:
                 metric = found.setdefault(name, Metric(name, description, kind))
                 for sample, labels, value in samples:
                     metric.add_sample(sample, {**labels, "worker": place.name}, value)

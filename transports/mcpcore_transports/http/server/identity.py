@@ -24,6 +24,8 @@ logger = logging.getLogger("mcpcore.http")
 LONGEST = 1e9
 """Seconds that no machine runs for, so that a later time is never."""
 _YEAR = 366 * 86_400.0
+_UNITS = (1.0, 1e3, 1e6, 1e9)
+"""Units in which programs count from 1970, per second."""
 
 _SLOW = Refusal(
     status=NOT_JUDGED.status,
@@ -114,10 +116,11 @@ def _checked(verdict: object) -> Verdict:
 
 
 def _counts_from_1970(until: float | None) -> bool:
-    """Return True for a time by the wall clock, as in the claim ``exp``."""
+    """Return True for a time by the wall clock, as in the claim ``exp``, or in parts of seconds."""
     if until is None or until < LONGEST:
         return False
-    return abs(until - time.time()) < _YEAR
+    now = time.time()
+    return any(abs(until / unit - now) < _YEAR for unit in _UNITS)
 
 
 def _broken(made: str) -> Refusal:

@@ -389,7 +389,7 @@ class TaskCall:
         return put
 
     def _stream(self) -> Key | None:
-        waiting = [] if self.record is None else self._desk.waiting_for(self.record)
+        waiting = [] if self.record is None else self._desk.entitled(self.record)
         return waiting[-1].key if waiting else None
 
 
@@ -518,6 +518,14 @@ class ServerTasks(TaskDesk):
 
     # Questions of experimental tasks
 
+    def entitled(self, record: TaskRecord) -> list[RequestReceived]:
+        """Return the requests that wait here for the result of a task, oldest first.
+
+        Left out are those of who has lost the tool meanwhile, and so the right to the task.
+        """
+        waiting = self.waiting_for(record)
+        return [each for each in waiting if self.permits(record, each.principal)]
+
     def awaited(self, record: TaskRecord) -> None:
         """Offer questions on the stream of a request that begins to wait for the result."""
         call = self.host.worker(record)
@@ -533,7 +541,7 @@ class ServerTasks(TaskDesk):
     def offer(self, call: Questioner) -> None:
         """Send the unsent questions of a call, if its client waits here for the result."""
         record = call.record
-        if record is None or not (waiting := self.waiting_for(record)):
+        if record is None or not (waiting := self.entitled(record)):
             return
         for question in call.unsent():
             try:
