@@ -37,7 +37,6 @@ from mcpcore.service.task_settings import TaskSettings
 from mcpcore_transports.auth.resource_server import ResourceServer
 from mcpcore_transports.auth.schemes import ApiKeyScheme, CertificateRecord, CertificateScheme
 from mcpcore_transports.gateway.settings import SignInSettings
-from mcpcore_transports.stream.settings import SocketSettings
 from tests.engine.bench import server_config
 
 KIB = 1024

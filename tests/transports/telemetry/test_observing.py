@@ -138,7 +138,8 @@ def test_a_worker_that_says_something_else_is_left_out(tmp_path: Path, said: byt
 
 def test_workers_are_asked_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_PATIENCE", PATIENCE)
-    family = ("shown", "Some.", "gauge", [("shown", {}, 1.0)])
+    samples: list[tuple[str, dict[str, str], float]] = [("shown", {}, 1.0)]
+    family = ("shown", "Some.", "gauge", samples)
 
     def answer() -> None:
         callers = [other.accept()[0] for other in others]  # none is answered before all are asked
