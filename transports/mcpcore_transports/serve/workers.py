@@ -268,8 +268,11 @@ class Supervisor:
         signal_child(process, signal.SIGTERM)
         with anyio.move_on_after(0 if self._hurried else self.settings.drain) as patience:
             self._patience.add(patience)
-            await process.wait()
-            return
+            try:
+                await process.wait()
+                return
+            finally:
+                self._patience.discard(patience)
         signal_child(process, signal.SIGKILL)
         await process.wait()
         self._report(f"process {process.pid} did not end in time and was killed")
