@@ -1,6 +1,7 @@
 """Authorization as a whole, over real sockets: one flow for many tasks and processes."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -367,12 +368,14 @@ def test_a_program_that_ends_as_a_flow_begins_is_not_held_up(rounds: int) -> Non
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for each in tasks:
             each.cancel()
-        await asyncio.wait(tasks, timeout=0.2)
+        for _ in range(100):
+            await asyncio.sleep(0)
         found = sum(not each.done() for each in tasks)
         task.cancel()  # again: else it would hold up this test as well
         return found
 
     assert asyncio.run(left()) == 0
+    gc.collect()  # the warning of a flow that never began comes here, not in another test
 
 
 PLACES = ["/.well-known/oauth-protected-resource/mcp", "/register", "/token", "person", "lock"]
