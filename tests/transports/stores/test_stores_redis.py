@@ -286,6 +286,8 @@ def test_what_a_worker_cannot_release_as_it_leaves_is_released_by_others(
         (page,) = other.commit("b", [read], 1000)
         assert isinstance(page, LogPage)
         assert page.orphaned
+        other.leave("b")
+        assert not [key for key in client.scan_iter() if key.endswith(b":gone")]
 
 
 def test_a_wake_that_redis_has_no_room_for_follows_later(

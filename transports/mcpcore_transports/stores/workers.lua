@@ -317,8 +317,10 @@ function ops.buried() -- worker, time
   local ends = redis.call('ZSCORE', workers, ARGV[2])
   if ends and tonumber(ends) <= clock(ARGV[3]) then
     redis.call('ZREM', workers, ARGV[2])
-    redis.call('ZADD', gone, score(ends + 6 * LEASE), ARGV[2])
-    redis.call('PEXPIRE', gone, LONG)
+    if tonumber(ends) > -math.huge then -- those that have left are not missed
+      redis.call('ZADD', gone, score(ends + 6 * LEASE), ARGV[2])
+      redis.call('PEXPIRE', gone, LONG)
+    end
     redis.call('PEXPIRE', held(ARGV[2]), HELD)
   end
   return 0
