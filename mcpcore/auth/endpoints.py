@@ -115,10 +115,9 @@ class Endpoints:
         """Return the first document that is at one of the URLs, asked in their order, and its URL.
 
         None if there is none: each has answered 404, 405 or 410.  A redirect, which is not
-        followed, another 4xx, or a web page, by which many sites answer whatever they do not know,
-        leads to the next URL as well, but does not say that there is no document, and so allows no
-        weaker way: without a document it raises DocumentRefused, as each other status does at once;
-        a 5xx raises Unreachable.
+        followed, another 4xx, or a web page leads to the next URL as well, but does not say that
+        there is no document, and so allows no weaker way: without a document it raises
+        DocumentRefused, as each other status does at once; a 5xx raises Unreachable.
         """
         refusal: DocumentRefused | None = None
         for place in places:
@@ -126,14 +125,13 @@ class Endpoints:
             status = response.status
             if status in _NONE:
                 continue
-            page = status == 200 and response.body.lstrip().startswith(b"<")
-            if status == 200 and not page:
+            if status == 200 and not response.web_page:
                 return self.read(response.body, kind, what), place
-            fault = "it is a web page" if page else f"its status is {status}"
+            fault = "it is a web page" if response.web_page else f"its status is {status}"
             refusal = DocumentRefused(what, fault)
             if status >= 500:
                 raise Unreachable(str(refusal))
-            if not page and not 300 <= status < 500:
+            if not response.web_page and not 300 <= status < 500:
                 raise refusal
         if refusal is not None:
             raise refusal

@@ -35,17 +35,20 @@ def find_keys(issuer: Issuer, *, timeout: float, limit: int) -> Steps[tuple[byte
 
 
 def _published(issuer: Issuer, timeout: float, limit: int) -> Steps[str]:
-    """Return the URL of the keys in the metadata of an issuer; the first found is final."""
+    """Return the URL of the keys in the metadata of an issuer; the first found is final.
+
+    A redirect, which is not followed, a 4xx, or a web page leads to the next place.
+    """
     for place in server_metadata_urls(issuer.issuer):
         response = yield from _get(place, timeout, limit)
-        if response.status == 200:
+        if response.status == 200 and not response.web_page:
             document, _ = read_document(response.body, ServerMetadata, _METADATA)
             if document.issuer != issuer.issuer:
                 raise DocumentRefused(_METADATA, "it is of another issuer")
             if document.jwks_uri is None:
                 raise DocumentRefused(_METADATA, "it names no keys")
             return document.jwks_uri
-        if not 400 <= response.status < 500:
+        if not response.web_page and not 300 <= response.status < 500:
             raise DocumentRefused(_METADATA, f"its status is {response.status}")
     raise DocumentRefused(_METADATA, "there is none")
 

@@ -123,6 +123,11 @@ class Fetched(Discreet, frozen=True, kw_only=True):
     def __shown__(self) -> Mapping[str, object]:
         return {"headers": HIDDEN, "body": HIDDEN}
 
+    @property
+    def web_page(self) -> bool:
+        """True for a page, by which many sites answer requests for what they do not have."""
+        return self.status == 200 and self.body.lstrip().startswith(b"<")
+
     def header(self, name: str) -> str | None:
         """Return the value of a header that stands once."""
         values = [value for key, value in self.headers if key == name]

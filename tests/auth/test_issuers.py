@@ -42,8 +42,15 @@ def run(steps: Any, *outcomes: Any) -> tuple[Any, list[Fetch]]:
         return over.value, asked
 
 
-def test_keys_are_found_by_the_metadata_of_the_issuer() -> None:
-    missing = Fetched(status=404)
+@pytest.mark.parametrize(
+    "missing",
+    [
+        Fetched(status=404),
+        Fetched(status=302),
+        Fetched(status=200, body=b"\n<!doctype html><title>Sign in</title>"),
+    ],
+)
+def test_keys_are_found_by_the_metadata_of_the_issuer(missing: Fetched) -> None:
     metadata = document(issuer=NESTED, jwks_uri=JWKS)
     keys = Fetched(status=200, headers=(("cache-control", "public, max-age=600"),), body=b"{}")
     found, asked = run(find_keys(Issuer(issuer=NESTED), **LIMITS), missing, metadata, keys)
@@ -68,7 +75,7 @@ def test_an_age_that_is_not_said(line: str) -> None:
     "outcomes",
     [
         [Fetched(status=500)],
-        [Fetched(status=302)],
+        [Fetched(status=302), Fetched(status=200, body=b"<html>")],
         [Fetched(status=404), Fetched(status=404)],
         [document(issuer="https://evil.example", jwks_uri=JWKS)],
         [document(issuer=ISSUER)],
