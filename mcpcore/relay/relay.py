@@ -17,8 +17,10 @@ written, and a link that has ``ended`` closed.  It calls ``handle_timeout`` at `
 
 ``downstream`` asks first (``Config.asked_first`` is ``ASKABLE``), has ``extension_methods`` of
 :data:`~mcpcore.engine.config.ANY_EXTENSION`, and declares :meth:`Relay.capabilities`, which change
-as the servers answer: ``Relay.declared`` tells when to ``declare`` them anew.  Every request of a
-client ends once.  What differs between the eras is in :mod:`mcpcore.relay.cells`.
+as the servers answer: ``Relay.declared`` tells when to ``declare`` them anew.  Over HTTP it has
+``Relay.header_params``, and as ``has_tool`` the method ``Relay.lists.has_mirrored``: nobody learns
+there of the tools of a personal server that are another's.  Every request of a client ends once.
+What differs between the eras is in :mod:`mcpcore.relay.cells`.
 
 Sources: the lifecycle, cancellation, progress and logging pages of 2025-11-25; the versioning,
 subscriptions and "Multi Round-Trip Requests" pages of 2026-07-28.
