@@ -376,7 +376,11 @@ class Relay:
         def go_on() -> None:
             if arrival.place in self.held:
                 self.held.discard(arrival.place)
-                work()
+                try:
+                    work()
+                except Exception:
+                    self.broken(arrival)
+                    raise
 
         return go_on
 

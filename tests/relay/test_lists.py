@@ -16,6 +16,7 @@ from mcpcore.engine.events import (
     SubscriptionNotification,
 )
 from mcpcore.engine.seal import Binding, Seal
+from mcpcore.relay.link import UpstreamLink
 from mcpcore.relay.lists import UNAVAILABLE, merged_capabilities
 from mcpcore.relay.names import Naming
 from mcpcore.relay.settings import RelaySettings
@@ -341,6 +342,29 @@ def test_a_request_ends_though_what_is_done_for_it_raises(method: str, params: A
         scene.ask(method, params)
     scene.move()
     assert [event.error.code for event in scene.told(ErrorReceived)] == [INTERNAL_ERROR]
+    assert scene.relay.idle
+
+
+class _Full(Backend):
+    """A server for whose second conversation no machine can be made."""
+
+    def connect(self, scene: Scene, link: UpstreamLink) -> Peer:
+        if self.wires:
+            raise RuntimeError("no files left")
+        return super().connect(scene, link)
+
+
+def test_all_requests_that_wait_for_a_server_end_though_what_is_done_for_them_raises() -> None:
+    backend = _Full("a", LEGACY, tools)
+    backend.down = True
+    scene = Scene(LEGACY, backend)
+    for _ in range(3):
+        scene.ask("tools/call", {"name": "echo"})
+    backend.down = False
+    with pytest.raises(RuntimeError):
+        scene.move()
+    scene.move()
+    assert [event.error.code for event in scene.told(ErrorReceived)] == [INTERNAL_ERROR] * 3
     assert scene.relay.idle
 
 
