@@ -489,7 +489,11 @@ class Relay:
         target, arrival = call.link.target, call.arrival
         if self.calls.pop(arrival.place, None) is not None:
             send = partial(self._send, target, arrival, call.params, None, call)
-            self.conversations.when_known(target, arrival.event.revision, send, arrival)
+            try:
+                self.conversations.when_known(target, arrival.event.revision, send, arrival)
+            except Exception:
+                self.broken(arrival)
+                raise
 
     def ask(
         self,
@@ -635,19 +639,21 @@ class Relay:
 
     def settle(self, call: PassedCall, deliver: Callable[[Arrival], None]) -> None:
         """Answer all who wait for the present stage of a call; keep the outcome of a retry."""
-        arrivals, call.waiting = call.waiting, []
+        arrivals, call.waiting, failed = call.waiting, [], list[Exception]()
         if call.cell is Cell.MODERN_SERVER:  # a legacy one still waits for its questions
             self.questions.withdraw(call, "the request that it was about is over")
         for arrival in arrivals:
             self.calls.pop(arrival.place, None)
             try:
                 deliver(arrival)
-            except Exception:
+            except Exception as error:  # others wait all the same
                 self.broken(arrival)
-                raise
+                failed.append(error)
         if call.round is not None:
             self.parking.keep(call.round, deliver)
             call.round = None
+        if failed:
+            raise failed[0]
 
     def deliver(self, call: PassedCall, outcome: Outcome, arrival: Arrival) -> None:
         """Answer a client with the outcome of its call."""
