@@ -9,7 +9,7 @@ credentials), RFC 8693 section 2 (token exchange), RFC 8707 section 2.
 
 from collections.abc import Mapping
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from mcpcore.auth.challenges import format_scopes, parse_scopes
 from mcpcore.auth.discovery import find_metadata
@@ -25,6 +25,7 @@ from mcpcore.auth.metadata import ErrorResponse
 from mcpcore.auth.needs import Steps
 from mcpcore.auth.urls import check_url, server_metadata_urls
 from mcpcore.errors import AuthorizationError, DocumentRefused
+from mcpcore.spec.bounds import check_kinds
 from mcpcore.wire.redaction import HIDDEN, Discreet, Secret
 
 _SHORTEST = 1.0
@@ -49,6 +50,8 @@ class Upstream(Struct, frozen=True, kw_only=True):
     """Logical name of the server that is called, where its issuer wants one (RFC 8693)."""
 
     def __post_init__(self) -> None:
+        check_kinds(self)
+        structs.force_setattr(self, "scopes", frozenset(self.scopes))  # read for each token
         format_scopes(self.scopes)
 
 

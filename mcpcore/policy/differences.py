@@ -22,6 +22,7 @@ PINNED = (
     *("uriTemplate", "mimeType", "frontmatter", "resources"),
 )
 """Members of a declaration that are compared; besides them ``ui`` of its ``_meta``."""
+_EXACT, _FOLDED = frozenset(PINNED), frozenset(name.casefold() for name in PINNED)
 
 Declaration = Mapping[str, Any]
 """Declaration of a tool, prompt, template or skill as JSON, with the members of :data:`PINNED`."""
@@ -98,15 +99,26 @@ def pinned(
 
 
 def pinned_members(declaration: Declaration) -> dict[str, Any]:
-    """Return the compared members of a declaration of any form."""
+    """Return the compared members of a declaration of any form.
+
+    They include those whose names are in letters of another case, which some clients read too.
+    """
     kept = {
         name: declaration[name] for name in PINNED if declaration.get(name) not in (None, [], "")
     }
+    kept |= {name: declaration[name] for name in _misspelt(declaration)}
     if isinstance(hints := kept.get("annotations"), Mapping):
         kept["annotations"] = _known_hints(hints)
     meta = declaration.get("_meta")
     shown = meta.get("ui") if isinstance(meta, Mapping) else None
     return kept if shown is None else {**kept, "_meta": {"ui": shown}}
+
+
+def _misspelt(declaration: Declaration) -> Iterator[str]:
+    """Yield names of members that are the compared ones but for the case of their letters."""
+    for name in declaration.keys() - _EXACT:
+        if name.casefold() in _FOLDED:
+            yield name
 
 
 _HINTS = frozenset(
@@ -206,6 +218,10 @@ def compare_declarations(
         after.get("mimeType"),
         DifferenceKind.BREAKING,
     )
+    for name in sorted({*_misspelt(before), *_misspelt(after)}):
+        yield from _plain(
+            f"{place}/{name}", before.get(name), after.get(name), DifferenceKind.BREAKING
+        )
     yield from _annotations(f"{place}/annotations", before, after)
     for name, widens in (("inputSchema", True), ("outputSchema", False)):
         old, new = before.get(name), after.get(name)

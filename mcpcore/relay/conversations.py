@@ -301,12 +301,18 @@ class Conversations:
         It is also lost where there is no room for a conversation that would tell it.
         """
         waiting, target.waiting = target.waiting, []
+        failed = list[Exception]()
         for client, work in waiting:
             known = target.greeted(client) is not None
             if lost or known or not self._is_asked(target, client):
-                work()
+                try:
+                    work()
+                except Exception as error:  # others wait all the same
+                    failed.append(error)
             else:
                 target.waiting.append((client, work))
+        if failed:
+            raise failed[0]
 
     def speaks_otherwise(self, link: UpstreamLink, error: ErrorData | None, opening: bool) -> bool:
         """Return True if an error tells that a server speaks another era than is known."""

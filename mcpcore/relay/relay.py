@@ -17,8 +17,10 @@ written, and a link that has ``ended`` closed.  It calls ``handle_timeout`` at `
 
 ``downstream`` asks first (``Config.asked_first`` is ``ASKABLE``), has ``extension_methods`` of
 :data:`~mcpcore.engine.config.ANY_EXTENSION`, and declares :meth:`Relay.capabilities`, which change
-as the servers answer: ``Relay.declared`` tells when to ``declare`` them anew.  Every request of a
-client ends once.  What differs between the eras is in :mod:`mcpcore.relay.cells`.
+as the servers answer: ``Relay.declared`` tells when to ``declare`` them anew.  Over HTTP it has
+``Relay.header_params``, and as ``has_tool`` the method ``Relay.lists.has_mirrored``: nobody learns
+there of the tools of a personal server that are another's.  Every request of a client ends once.
+What differs between the eras is in :mod:`mcpcore.relay.cells`.
 
 Sources: the lifecycle, cancellation, progress and logging pages of 2025-11-25; the versioning,
 subscriptions and "Multi Round-Trip Requests" pages of 2026-07-28.
@@ -374,7 +376,11 @@ class Relay:
         def go_on() -> None:
             if arrival.place in self.held:
                 self.held.discard(arrival.place)
-                work()
+                try:
+                    work()
+                except Exception:
+                    self.broken(arrival)
+                    raise
 
         return go_on
 
@@ -483,7 +489,11 @@ class Relay:
         target, arrival = call.link.target, call.arrival
         if self.calls.pop(arrival.place, None) is not None:
             send = partial(self._send, target, arrival, call.params, None, call)
-            self.conversations.when_known(target, arrival.event.revision, send, arrival)
+            try:
+                self.conversations.when_known(target, arrival.event.revision, send, arrival)
+            except Exception:
+                self.broken(arrival)
+                raise
 
     def ask(
         self,
@@ -629,19 +639,21 @@ class Relay:
 
     def settle(self, call: PassedCall, deliver: Callable[[Arrival], None]) -> None:
         """Answer all who wait for the present stage of a call; keep the outcome of a retry."""
-        arrivals, call.waiting = call.waiting, []
+        arrivals, call.waiting, failed = call.waiting, [], list[Exception]()
         if call.cell is Cell.MODERN_SERVER:  # a legacy one still waits for its questions
             self.questions.withdraw(call, "the request that it was about is over")
         for arrival in arrivals:
             self.calls.pop(arrival.place, None)
             try:
                 deliver(arrival)
-            except Exception:
+            except Exception as error:  # others wait all the same
                 self.broken(arrival)
-                raise
+                failed.append(error)
         if call.round is not None:
             self.parking.keep(call.round, deliver)
             call.round = None
+        if failed:
+            raise failed[0]
 
     def deliver(self, call: PassedCall, outcome: Outcome, arrival: Arrival) -> None:
         """Answer a client with the outcome of its call."""

@@ -111,7 +111,18 @@ def test_nothing_is_sent_where_something_is_wrong(
     assert len(secrets) == ("invalid_client" in told)
 
 
-def test_scopes_that_cannot_be_sent_are_a_mistake() -> None:
+@pytest.mark.parametrize(
+    ("scopes", "told"), [(frozenset({'"'}), "a scope"), ("read", "not the string 'read'")]
+)
+def test_scopes_that_cannot_be_sent_are_a_mistake(scopes: Any, told: str) -> None:
     client = ClientIdentity(client_id="x")
-    with pytest.raises(ValueError, match="a scope"):
-        Upstream(resource=RESOURCE, issuer=ISSUER, client=client, scopes=frozenset({'"'}))
+    with pytest.raises(ValueError, match=told):
+        Upstream(resource=RESOURCE, issuer=ISSUER, client=client, scopes=scopes)
+
+
+def test_scopes_that_can_be_read_once_limit_every_token() -> None:
+    scopes: Any = (each for each in "ba")
+    upstream = Upstream(
+        resource=RESOURCE, issuer=ISSUER, client=ClientIdentity(client_id="x"), scopes=scopes
+    )
+    assert upstream.scopes == frozenset("ab")

@@ -3,6 +3,7 @@
 import json
 import logging
 import secrets
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -32,8 +33,10 @@ from mcpcore_conformance.auth.server import DevelopmentServer
 from mcpcore_conformance.auth.serving import serve as serve_authority
 from mcpcore_transports.auth import exchange
 from mcpcore_transports.auth.exchange import UpstreamTokens
+from mcpcore_transports.client.core import ClientSettings
 from mcpcore_transports.gateway.gateway import Gateway
 from mcpcore_transports.gateway.settings import GatewaySettings
+from mcpcore_transports.http.client.proxies import ENVIRONMENT
 from mcpcore_transports.http1.settings import HttpServerSettings
 from mcpcore_transports.serve.serve import ServeSettings, serve
 from mcpcore_transports.targets import HttpTarget, WebSocketTarget
@@ -42,6 +45,7 @@ from tests.gateway.backend import backend
 from tests.gateway.commanded import commanded
 from tests.gateway.test_gateway import ERAS, MODERN, gateway, text
 from tests.transports.auth.auth_stage import decoded, read, stage
+from tests.transports.http.test_proxies import proxying
 from tests.transports.served import ANY_PORT, served
 
 pytestmark = pytest.mark.anyio
@@ -133,13 +137,13 @@ class Scene:
         )
         return (await UpstreamTokens(upstream, proxy=None).token()).reveal()
 
-    def exchanged(self) -> UpstreamTokens:
+    def exchanged(self, **more: Any) -> UpstreamTokens:
         upstream = Upstream(
             resource=self.url.replace("ws://", "http://"),
             issuer=self.authority.settings.issuer,
             client=identity("gateway"),
         )
-        return UpstreamTokens(upstream, proxy=None)
+        return UpstreamTokens(upstream, **{"proxy": None, **more})
 
     def subjects(self) -> dict[str, set[str]]:
         """Tokens that the server has seen, by their subject."""
@@ -223,6 +227,28 @@ async def test_each_principal_has_a_token_of_its_own_at_the_server(
         assert [len(found[name]) for name in tokens] == [1, 1]
         assert made.authority.exchanges == 2
         assert not {token for _, token in made.seen} & set(tokens.values())
+
+
+@pytest.mark.parametrize("given", [False, True])
+async def test_tokens_are_got_by_the_proxy_and_the_tls_settings_of_the_gateway(given: bool) -> None:
+    """Unless a program has given others: a file of servers gives none."""
+    context, own = ssl.create_default_context(), ssl.create_default_context()
+    async with scene(whoami(), revisions=[MODERN]) as made, proxying() as proxy:
+        more = {"proxy": None, "ssl_context": own} if given else {"proxy": ENVIRONMENT}
+        tokens = made.exchanged(**more)
+        client = ClientSettings(proxy=proxy.url, ssl_context=context)
+        only = {"only": HttpTarget(made.url, auth=tokens)}
+        async with (
+            gateway(
+                only, GatewaySettings(client=client), http=ANY_PORT, settings_of=inbound(made)
+            ) as front,
+            connect(front.url, headers=bearer(await made.token("ann"))) as ann,
+        ):
+            assert text(await ann.call_tool("who")) == "ann"
+        asked = [target for _, target, _ in proxy.asked]
+        assert made.url in asked
+        assert (f"{made.authority.settings.issuer}/token" in asked) is not given
+        assert tokens._ssl_context is (own if given else context)
 
 
 @pytest.mark.parametrize("new", [False, True])

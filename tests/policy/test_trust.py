@@ -107,6 +107,10 @@ def names(policy: TrustPolicy, *tools: S) -> list[str]:
         ({"strict": True}, tool("sum"), False, "renamed from 'add'"),
         ({}, tool("sum", "Sums."), True, "added"),
         ({"strict": True}, tool("sum", "Sums."), False, "added"),
+        ({}, {**tool(), "Description": "Adds!"}, False, "added"),
+        ({}, {**tool(), "de\u017fcription": "Adds!"}, False, "added"),
+        ({}, {**tool(), "Description": ""}, False, "added"),
+        ({}, {**tool(), "Icons": []}, True, None),
     ],
 )
 def test_pins(settings: S, listed: S, kept: bool, told: str | None) -> None:
@@ -118,7 +122,9 @@ def test_pins(settings: S, listed: S, kept: bool, told: str | None) -> None:
     )
     assert all(notice.blocked is not kept for notice in notices)
     places = [each.place for notice in notices for each in notice.differences]
-    assert places == [] or places == ["" if listed["name"] == "sum" else "/description"]
+    assert places == [] or [each.casefold() for each in places] == [
+        "" if listed["name"] == "sum" else "/description"
+    ]
 
 
 @pytest.mark.parametrize(

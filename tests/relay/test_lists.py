@@ -16,12 +16,16 @@ from mcpcore.engine.events import (
     SubscriptionNotification,
 )
 from mcpcore.engine.seal import Binding, Seal
+from mcpcore.policy.retrying import RetrySettings
+from mcpcore.relay.link import UpstreamLink
 from mcpcore.relay.lists import UNAVAILABLE, merged_capabilities
 from mcpcore.relay.names import Naming
 from mcpcore.relay.settings import RelaySettings
 from mcpcore.spec.errors import INTERNAL_ERROR, ErrorData
 from mcpcore.spec.revisions import BY_NAME
 from mcpcore.spec.types.capabilities import ServerCapabilities
+from mcpcore_transports.gateway.guard import ServerGuard
+from mcpcore_transports.gateway.settings import GatewaySettings
 from tests.engine.bench import CLIENT_ALL
 from tests.relay.bench import CELLS, LEGACY, MODERN, WALL, Backend, Scene, relayed, tools
 from tests.relay.test_subscriptions import CHANGED, changes, tell, watch
@@ -320,7 +324,7 @@ def test_tools_without_end_are_not_noted_without_end() -> None:
     assert set(scene.relay.header_params) == known
 
 
-class _Unsealing(Seal):
+class Unsealing(Seal):
     """A seal whose keys are gone."""
 
     def seal(self, payload: bytes, binding: Binding, *, wall: float) -> str:
@@ -336,11 +340,53 @@ class _Unsealing(Seal):
 def test_a_request_ends_though_what_is_done_for_it_raises(method: str, params: Any) -> None:
     backends = [Backend(name, MODERN, lists(nextCursor="2")) for name in "ab"]
     scene = Scene(MODERN, *backends)
-    scene.relay.seal = _Unsealing()
+    scene.relay.seal = Unsealing()
     with pytest.raises(RuntimeError):
         scene.ask(method, params)
     scene.move()
     assert [event.error.code for event in scene.told(ErrorReceived)] == [INTERNAL_ERROR]
+    assert scene.relay.idle
+
+
+class _Full(Backend):
+    """A server with which no more conversations than so many can be opened."""
+
+    most = 1
+
+    def connect(self, scene: Scene, link: UpstreamLink) -> Peer:
+        if len(self.wires) >= self.most:
+            raise RuntimeError("no files left")
+        return super().connect(scene, link)
+
+
+def test_a_call_ends_though_what_is_done_to_send_it_again_raises() -> None:
+    backend = _Full("a", LEGACY, tools)
+    backend.most = 2
+    scene = Scene(LEGACY, backend)
+    settings = GatewaySettings(retry=RetrySettings(first_delay=0.1))
+    scene.result("tools/list")
+    target = scene.relay.targets["a"]
+    target.guard, target.repeatable = ServerGuard("a", settings), {"wait"}
+    scene.ask("tools/call", {"name": "wait"})
+    scene.lose(backend)
+    with pytest.raises(RuntimeError):
+        scene.wait(1.0)
+    scene.move()
+    assert [event.error.code for event in scene.told(ErrorReceived)] == [INTERNAL_ERROR]
+    assert scene.relay.idle
+
+
+def test_all_requests_that_wait_for_a_server_end_though_what_is_done_for_them_raises() -> None:
+    backend = _Full("a", LEGACY, tools)
+    backend.down = True
+    scene = Scene(LEGACY, backend)
+    for _ in range(3):
+        scene.ask("tools/call", {"name": "echo"})
+    backend.down = False
+    with pytest.raises(RuntimeError):
+        scene.move()
+    scene.move()
+    assert [event.error.code for event in scene.told(ErrorReceived)] == [INTERNAL_ERROR] * 3
     assert scene.relay.idle
 
 

@@ -15,6 +15,7 @@ from mcpcore.engine.events import (
 )
 from mcpcore.engine.peer import Peer
 from mcpcore.relay.settings import RelaySettings
+from mcpcore.spec.errors import INTERNAL_ERROR
 from tests.relay.bench import (
     ANSWER,
     LEGACY,
@@ -29,6 +30,7 @@ from tests.relay.bench import (
     text,
     tools,
 )
+from tests.relay.test_lists import Unsealing
 
 ASK = {"name": "ask", "arguments": {"a": 1}}
 
@@ -218,6 +220,21 @@ def test_retries_at_the_same_time_get_the_same_outcome() -> None:
     scene.move()
     assert len(scene.told(ResultReceived)) == 2
     assert len(backend.requests("tools/call")) == 1
+
+
+def test_retries_at_the_same_time_all_end_though_what_is_done_for_one_raises() -> None:
+    scene, backend = relayed(MODERN, LEGACY, asking(keep))
+    scene.answers = None
+    scene.ask("tools/call", ASK)
+    [event] = scene.told(InputRequired)
+    assert [again(scene, event) for _ in range(3)] == [None, None, None]
+    scene.relay.seal = Unsealing()
+    peer, key = backend.waiting["call"]
+    peer.request("elicitation/create", QUESTION, now=0.0, parent=key)
+    with pytest.raises(RuntimeError, match="no keys"):
+        scene.move()
+    scene.move()
+    assert [each.error.code for each in scene.told(ErrorReceived)] == [INTERNAL_ERROR] * 3
 
 
 def many(count: int) -> Handler:

@@ -92,6 +92,14 @@ async def test_without_a_browser_the_printed_url_does(opener: object) -> None:
     assert URL in printed[0]
 
 
+async def test_an_opener_that_nobody_would_await_is_a_mistake() -> None:
+    async def opener(url: str) -> bool:
+        return True
+
+    with pytest.raises(TypeError, match="opener is a coroutine function"):
+        BrowserSignIn(opener)  # type: ignore[arg-type]
+
+
 async def test_a_browser_that_ends_elsewhere_is_not_opened() -> None:
     outcome = await BrowserSignIn(broken, list[str]().append).ask(need(), None)
     assert isinstance(outcome, NeedFailed)

@@ -234,6 +234,21 @@ async def test_the_end_of_a_task_takes_no_longer_while_many_wait_for_others() ->
         assert steps[1] == steps[0]
 
 
+async def test_the_end_of_a_task_takes_no_longer_while_many_listen_to_others() -> None:
+    async with bench(Shop()) as made:
+        steps = []
+        for number in (10, 50):
+            abouts = []
+            for _ in range(number):
+                reply = await made.call("tools/call", {"name": "work"}, capabilities=FOLLOWS)
+                abouts.append({"taskId": reply["result"]["taskId"]})
+                heard = {"notifications": {"taskIds": [abouts[-1]["taskId"]]}}
+                made.post("subscriptions/listen", heard, capabilities=FOLLOWS)
+            end = partial(made.post, "tasks/cancel", abouts[0], capabilities=FOLLOWS)
+            steps.append(steps_of(end, "/server/tasks/"))
+        assert steps[1] == steps[0]
+
+
 async def call_as(
     made: Bench, principal: str | None, method: str, params: dict[str, Any]
 ) -> dict[str, Any]:

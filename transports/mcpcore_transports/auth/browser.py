@@ -6,6 +6,7 @@ opened.  A URL is printed as well, as a browser may not open.
 Sources: RFC 8252 section 7.3; the security best practices page (opening of URLs).
 """
 
+import inspect
 import os
 import re
 import sys
@@ -52,9 +53,14 @@ class SignIn(Protocol):
 
 
 class BrowserSignIn:
-    """Sign-in by the browser of this machine, which comes back to the listener."""
+    """Sign-in by the browser of this machine, which comes back to the listener.
+
+    Raises TypeError for a coroutine function as ``opener``: no browser would open.
+    """
 
     def __init__(self, opener: Opener = webbrowser.open, write: Writer | None = None) -> None:
+        if inspect.iscoroutinefunction(opener):
+            raise TypeError("opener is a coroutine function: it is called in a thread of its own")
         self._opener = opener
         self._write = write or tell
 

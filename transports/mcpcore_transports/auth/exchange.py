@@ -53,12 +53,7 @@ class UpstreamTokens:
         self.upstream = upstream
         self._settings = settings or AuthorizationSettings()
         self._local = parse_url(upstream.issuer, "the issuer").loopback
-        self._fetcher = Fetcher(
-            local=self._local,
-            private=self._settings.private,
-            ssl_context=ssl_context,
-            proxy=proxy,
-        )
+        self._ssl_context, self._proxy = ssl_context, proxy
         self._keys = {} if keys is None else keys
         self._max = max_subjects
         self._kept: OrderedDict[bytes, tuple[UpstreamToken, float, float]] = OrderedDict()
@@ -67,6 +62,12 @@ class UpstreamTokens:
 
     def __repr__(self) -> str:
         return f"UpstreamTokens({self.upstream.resource!r})"
+
+    def adopt(self, ssl_context: ssl.SSLContext | None, proxy: Proxy | str | None) -> None:
+        """Use the TLS settings and the proxy of a gateway, where none are given."""
+        self._ssl_context = self._ssl_context or ssl_context
+        if self._proxy == ENVIRONMENT:
+            self._proxy = proxy
 
     async def token(self, subject: Subject | None = None) -> Secret:
         """Return a token of this server, or in the name of ``subject``.
@@ -109,7 +110,13 @@ class UpstreamTokens:
     async def _get(self, name: bytes, subject: Subject | None) -> UpstreamToken:
         endpoints = Endpoints(self._settings, local=self._local, seed=os.urandom(32))
         endpoints.wall = now = time.time()
-        carrier = FlowCarrier(self._fetcher, MemoryTokens(), PastedSignIn(), self._keys, None)
+        fetcher = Fetcher(
+            local=self._local,
+            private=self._settings.private,
+            ssl_context=self._ssl_context,
+            proxy=self._proxy,
+        )
+        carrier = FlowCarrier(fetcher, MemoryTokens(), PastedSignIn(), self._keys, None)
         token = await carrier.run(upstream_token(endpoints, self.upstream, subject))
         until = now + _UNKNOWN
         if token.expires_at is not None:

@@ -238,6 +238,7 @@ class ServerBehind:
                 return address
             if isinstance(auth, exchange.UpstreamTokens):
                 self.relayed.personal, address.tokens = True, auth
+                auth.adopt(self.settings.ssl_context, self.settings.proxy)
                 auth = partial(self._token, auth, None)  # each conversation has one of its own
             address.authorizer = authorizer_for(target, auth, self.settings)
         if isinstance(target, targets.HttpTarget | targets.SseTarget):

@@ -580,8 +580,7 @@ class StoredDesk(ServerTasks):
                     if key in self._streams and seen.get(id, state) != state:
                         self._publish(key, record)
                     if id not in seen and key in self._streams:
-                        self._streams[key].append(id)
-                        self._attend(id)
+                        self._hear(key, id)
                     seen[id] = state
                     if record.ended:  # nothing comes after that: the store is not asked again
                         wanted = [each for each in wanted if each != id]
@@ -591,16 +590,9 @@ class StoredDesk(ServerTasks):
 
     def closed(self, event: Any) -> None:
         """Handle the end of a listen stream."""
-        self._parties.pop(event.key, None)
-        for id in self._streams.pop(event.key, ()):
-            self._abandon(id)
+        super().closed(event)
         if (news := self._listening.pop(event.key, None)) is not None:
             news.tell("")
-
-    def changed(self, record: TaskRecord) -> None:
-        """Handle the change of a task of this worker: notify listen streams as well."""
-        self._tell_streams(record)
-        super().changed(record)
 
 
 _ANSWERS: Mapping[str, Callable[[StoredDesk, RequestReceived], Awaitable[TaskAnswer]]] = {

@@ -6,7 +6,6 @@ the handler keeps running after the end of the request and even of the connectio
 """
 
 import math
-from collections import Counter
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -407,8 +406,8 @@ class ServerTasks(TaskDesk):
         """Ids of the tasks that each listen stream carries news of."""
         self._parties: dict[Key, str | None] = {}
         """Principals of the listen streams with tasks."""
-        self._heard: Counter[str] = Counter()
-        """Number of listen streams that carry news of a task, by task id."""
+        self._heard: dict[str, dict[Key, None]] = {}
+        """Listen streams that carry news of a task, by task id."""
         self._ends: dict[Key, anyio.Event] = {}
         """Events of the waiting requests, set when the tasks that they wait for end."""
 
@@ -635,18 +634,24 @@ class ServerTasks(TaskDesk):
                 known.append(record.id)
         if len(known) < len(wanted):
             self.runtime.machine.narrow(event.key, structs.replace(event.filter, task_ids=known))
-        self._streams[event.key], self._parties[event.key] = known, event.principal
-        self._heard.update(known)
+        self._streams[event.key], self._parties[event.key] = [], event.principal
         for id in known:
-            self._attend(id)
+            self._hear(event.key, id)
+
+    def _hear(self, key: Key, id: str) -> None:
+        """Let a listen stream carry news of a task."""
+        self._streams[key].append(id)
+        self._heard.setdefault(id, {})[key] = None
+        self._attend(id)
 
     def closed(self, event: SubscriptionClosed) -> None:
         """Handle the end of a listen stream."""
         self._parties.pop(event.key, None)
         for id in self._streams.pop(event.key, ()):
-            self._heard[id] -= 1
-            if not self._heard[id]:
-                del self._heard[id]
+            streams = self._heard.get(id, {})
+            streams.pop(event.key, None)  # one may have named a task twice
+            if not streams:
+                self._heard.pop(id, None)
             self._abandon(id)
 
     def session_closed(self, event: "SessionClosed") -> None:
@@ -664,11 +669,8 @@ class ServerTasks(TaskDesk):
 
         That may be others than as the streams were opened.
         """
-        told = [
-            key
-            for key, ids in self._streams.items()
-            if record.id in ids and self.permits(record, self._parties[key])
-        ]
+        streams = self._heard[record.id]
+        told = [key for key in streams if self.permits(record, self._parties[key])]
         for key in told:
             self._notify(key, record)
         if told:
