@@ -241,7 +241,8 @@ def api_key(
     """Make an API key, for mcpcore serve --auth-keys.
 
     Its record, a line to be added to that file, goes to standard output; it holds a hash of the
-    key. The key itself goes to standard error, and is kept nowhere.
+    key. The key itself goes to standard error, and is kept nowhere; clients send it in the header
+    'Authorization: Bearer KEY'.
 
     \b
     Example:
