@@ -221,6 +221,8 @@ class Profile:
 
     def __init__(self, role: Role, config: Config) -> None:
         capabilities: Capabilities
+        if not isinstance(role, Role):
+            raise TypeError(f"the role must be a Role, not {role!r}")
         if role is Role.CLIENT:
             capabilities = config.declared(ClientCapabilities)
         else:

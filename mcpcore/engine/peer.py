@@ -342,7 +342,10 @@ class Peer:
     # The conversation
 
     def start(self, *, now: float) -> None:
-        """Client: begin to negotiate. Requests made before Ready wait for it."""
+        """Client: begin to negotiate. Requests made before Ready wait for it.
+
+        Raises LocalProtocolError for a server, or if it was called before.
+        """
         self._negotiation.start(now)
 
     def close(self, *, now: float) -> None:
@@ -476,7 +479,10 @@ class Peer:
         self._state.waiting_input.pop(request, None)
 
     def cancel(self, request: RequestId, *, now: float, reason: str | None = None) -> None:
-        """Cancel an outbound request, or abandon it; its terminal event is RequestEnded."""
+        """Cancel an outbound request, or abandon it; its terminal event is RequestEnded.
+
+        One that waits for input is abandoned, without an event.  Ignored if it has ended.
+        """
         self.abandon(request)
         pending = self._state.pending.get(request)
         if pending is not None:
@@ -587,7 +593,11 @@ class Peer:
         *,
         meta: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Report progress; False if not asked for, not increased, or if the request is over."""
+        """Report progress; False if not asked for, not increased, or if the request is over.
+
+        Raises TypeError for a value or total that is no number; ValueError or TypeError for what
+        has no JSON form.
+        """
         record = self._endpoint.inbound.get(key)
         # As _takes_news, without a call.
         if record is None or record.state is not _ACTIVE or record.stream is not None:
@@ -626,6 +636,8 @@ class Peer:
         Modern: only for a request whose ``_meta`` names a level.  Legacy: from the level that the
         client set, by default ``info``.  ``key`` None sends outside of any request (legacy).
         Messages dropped by back-pressure are counted; the next message tells the client how many.
+        Raises LocalProtocolError for an unknown level; ValueError or TypeError for data without a
+        JSON form.
         """
         if not self.wants_log(key, level):
             return False
@@ -644,7 +656,10 @@ class Peer:
         return True
 
     def wants_log(self, key: Key | None, level: str) -> bool:
-        """Return True if a log message of this level would be sent; see :meth:`log`."""
+        """Return True if a log message of this level would be sent; see :meth:`log`.
+
+        Raises LocalProtocolError for an unknown level.
+        """
         check_log_level(level)
         record = None if key is None else self._endpoint.inbound.get(key)
         if key is not None and (record is None or not _takes_news(record)):
@@ -680,10 +695,12 @@ class Peer:
         With ``parent`` it travels on that request's stream, unless the request is over.  Without
         it, changes (list_changed, resources/updated) go to the subscribers of either era only; all
         other notifications belong to the session that was negotiated.  A notification is not sent
-        if the revision does not have it, or if its capability was not declared.
+        if the revision does not have it, or if its capability was not declared; one that no
+        revision has is sent as an extension's.
 
         Raises LocalProtocolError for a parent that never existed, for a change on the stream of a
-        modern request that is no subscription, and for notifications that have calls of their own.
+        modern request that is no subscription, and for notifications that have calls of their own;
+        ValueError or TypeError for params that are no JSON object or have no JSON form.
         """
         state = self._state
         if method in _NOT_BY_HAND:

@@ -49,7 +49,7 @@ class LineReader:
     def receive(self, data: bytes | bytearray | memoryview) -> None:
         """Queue bytes read from the stream."""
         if data:
-            self._chunks.append(data if type(data) is bytes else bytes(data))
+            self._chunks.append(data if type(data) is bytes else bytes(memoryview(data)))
 
     def next_line(self) -> bytes | TooLong | None:
         """Take the next complete line; None if there is none yet."""

@@ -835,6 +835,12 @@ def test_a_config_must_fit_its_role(role: Role) -> None:
         Peer(Role.SERVER, server_config(revisions=()))
 
 
+@pytest.mark.parametrize("role", ["server", None])
+def test_a_role_is_one_of_the_two(role: Any) -> None:
+    with pytest.raises(TypeError, match=f"Role, not {role!r}"):
+        Peer(role, server_config())
+
+
 @pytest.mark.parametrize("name", ["extension_methods", "repeatable_tools"])
 def test_one_name_is_not_taken_for_several(name: str) -> None:
     """Of the string "research" "search" would be a member."""

@@ -354,6 +354,19 @@ async def test_a_gateway_is_no_application_of_another_web_server(make: Any) -> N
         make(Gateway({"only": MemoryTarget(backend())}))
 
 
+@pytest.mark.parametrize(
+    ("given", "error", "says"),
+    [
+        ({}, ValueError, "needs a server"),
+        ("http://127.0.0.1:1/mcp", TypeError, "targets by name, not a str"),
+        (["http://127.0.0.1:1/mcp"], TypeError, "targets by name, not a list"),
+    ],
+)
+def test_a_gateway_is_given_targets_by_name(given: Any, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        Gateway(given)
+
+
 CHALLENGE = 'Bearer resource_metadata="https://of-the-server.example/metadata", scope="x"'
 
 

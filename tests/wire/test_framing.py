@@ -1,4 +1,5 @@
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -183,6 +184,12 @@ def test_buffers_that_may_change_are_copied() -> None:
     reader.receive(memoryview(b"def\n"))
     buffer[:] = b"xxxx"
     assert list(reader.lines()) == [b"abc", b"def"]
+
+
+@pytest.mark.parametrize("given", ["a\n", [97, 10]])
+def test_what_is_no_buffer_is_refused(given: Any) -> None:
+    with pytest.raises(TypeError, match=f"required, not '{type(given).__name__}'"):
+        LineReader().take_in(given)
 
 
 def test_the_end_does_not_overtake_lines() -> None:

@@ -292,7 +292,9 @@ class ApiKeyScheme:
             return self._refuse(request, "invalid_request", several, status)
         text = _key_in(values[0]) if values else None
         if text is None:
-            denied = Denied(reason="there is no key", challenge=self.challenges()[0])
+            denied = Denied(
+                reason="there is no API key in Authorization", challenge=self.challenges()[0]
+            )
             return self._records.refuse(request, denied)
         record = self._keys.find(text, wall=self._wall())
         if record is None:

@@ -241,7 +241,8 @@ def api_key(
     """Make an API key, for mcpcore serve --auth-keys.
 
     Its record, a line to be added to that file, goes to standard output; it holds a hash of the
-    key. The key itself goes to standard error, and is kept nowhere.
+    key. The key itself goes to standard error, and is kept nowhere; clients send it in the header
+    'Authorization: Bearer KEY'.
 
     \b
     Example:
@@ -420,10 +421,20 @@ def install(
     guarded(options.verbose, lambda: run_install(server, client, options))
 
 
+_AUTH = """Sign in at servers, see and end what is signed in; make API keys.
+
+\b
+Examples:
+  mcpcore auth login https://mcp.example.com/mcp
+  mcpcore auth status
+  mcpcore auth key ann --scope notes:read --days 90 >> keys.jsonl
+"""
+
+
 def _auth() -> typer.Typer:
     """Build the group of the commands about authorization."""
     group = typer.Typer(
-        help="Sign in at servers, see and end what is signed in; make API keys.",
+        help=_AUTH,
         no_args_is_help=True,
         rich_markup_mode=None,
     )
@@ -437,10 +448,19 @@ def _auth() -> typer.Typer:
     return group
 
 
+_PINS = """Pin what servers say about themselves, and see what has changed since.
+
+\b
+Examples:
+  mcpcore pins approve weather                     weather is the name of a server in mcp.json
+  mcpcore pins diff weather
+"""
+
+
 def _pins() -> typer.Typer:
     """Build the group of the commands about pins."""
     group = typer.Typer(
-        help="Pin what servers say about themselves, and see what has changed since.",
+        help=_PINS,
         no_args_is_help=True,
         rich_markup_mode=None,
     )
@@ -485,10 +505,20 @@ Examples:
 """
 
 
+_REGISTRY = """Search a registry for servers, look at one, vet it, add it to mcp.json.
+
+\b
+Examples:
+  mcpcore registry search weather
+  mcpcore registry vet io.github.example/weather
+  mcpcore registry add io.github.example/weather
+"""
+
+
 def _registry() -> typer.Typer:
     """Build the group of the commands about a registry of servers."""
     group = typer.Typer(
-        help="Search a registry for servers, look at one, vet it, add it to mcp.json.",
+        help=_REGISTRY,
         no_args_is_help=True,
         rich_markup_mode=None,
     )

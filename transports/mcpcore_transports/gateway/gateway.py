@@ -26,7 +26,8 @@ class Gateway(Application):
     ``targets``: those that ``connect()`` takes, by the name of the server, or
     :class:`~mcpcore.Replicas` of one.  ``revisions``: those to speak with them.  Serve it as a
     Server, with :func:`~mcpcore_transports.serve.serve.serve` or ``run``; it runs once.  Raises
-    BadTarget, UrlRefused; ValueError for a name that cannot be used, or without a target.
+    BadTarget, UrlRefused; ValueError for a name that cannot be used, or without a target;
+    TypeError for targets without names.
     """
 
     def __init__(
@@ -38,6 +39,8 @@ class Gateway(Application):
     ) -> None:
         if not targets:
             raise ValueError("a gateway needs a server behind it")
+        if not isinstance(targets, Mapping):
+            raise TypeError(f"a gateway is given targets by name, not a {type(targets).__name__}")
         self.settings = settings = settings or GatewaySettings()
         settings.check_servers(targets)
         tables: Mapping[Any, Sequence[str]] = settings.routes or {None: tuple(targets)}
