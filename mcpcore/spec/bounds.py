@@ -7,23 +7,27 @@ from typing import Any, Literal, get_args, get_origin
 from msgspec import Struct
 
 _WHOLE: tuple[Any, ...] = (int, int | None)
+_NUMBERS: tuple[Any, ...] = (*_WHOLE, float, float | None)
 
 
 def check_numbers(settings: Struct, *may_be_zero: str) -> None:
-    """Refuse numbers that no limit, time or size can be.  Those named may be 0, all others not.
+    """Refuse what no limit, time or size can be.  Those named may be 0, all others not.
 
     Raises ValueError, which names the setting.
     """
+    kinds: dict[str, Any] = type(settings).__annotations__
     for name in settings.__struct_fields__:
-        value = getattr(settings, name)
-        if type(value) not in (int, float):
+        value, kind = getattr(settings, name), kinds.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            if kind in _NUMBERS and (value is not None or kind in (int, float)):
+                raise ValueError(f"{name} must be a number, not {value!r}")
             continue
         if name in may_be_zero:
             if not value >= 0:
                 raise ValueError(f"{name} must be at least 0, not {value}")
         elif not value > 0:
-            whole = type(settings).__annotations__.get(name) in _WHOLE
-            raise ValueError(f"{name} must be {'at least 1' if whole else 'above 0'}, not {value}")
+            least = "at least 1" if kind in _WHOLE else "above 0"
+            raise ValueError(f"{name} must be {least}, not {value}")
 
 
 def check_names(*given: object) -> None:
