@@ -114,13 +114,15 @@ class _Job(Struct, frozen=True):
 
 
 def strays(cases: Sequence[Case], mutants: Sequence[Mutant]) -> list[str]:
-    """What mutants say they kill and is no case."""
+    """What mutants say they kill and is no case, and cases that no mutant says it kills."""
     known = {case.id for case in cases}
+    killed = {name: mutant.id for mutant in mutants for name in mutant.kills}
     return [
-        f"{mutant.id} is said to kill {name}, which is no case"
-        for mutant in mutants
-        for name in mutant.kills
-        if name not in known
+        *(
+            f"{killed[name]} is said to kill {name}, which is no case"
+            for name in killed.keys() - known
+        ),
+        *(f"no mutant is said to kill {name}" for name in known - killed.keys()),
     ]
 
 

@@ -222,8 +222,8 @@ def test_what_cannot_be_is_said_before_anything_is_measured(
     ("killed", "judged_ones", "left", "sampled", "wrong"),
     [
         (85, 15, 0, True, []),
-        (84, 16, 0, True, ["84 of 100 are killed"]),
-        (84, 16, 0, False, []),
+        (86, 14, 0, True, ["86 of 100 are killed"]),
+        (86, 14, 0, False, []),
         (99, 0, 1, True, ["1 survived"]),
         (99, 0, 1, False, ["1 survived"]),
         (10, 80, 10, True, ["10 of 100 are killed", "10 survived"]),

@@ -52,6 +52,15 @@ def check_trial(trial: Trial) -> None:
     assert trial.well
 
 
+def test_each_case_has_a_mutant_and_each_mutant_kills_cases() -> None:
+    assert strays(all_cases(), all_mutants()) == []
+    case, *others = all_cases()
+    without = [each for each in all_mutants() if case.id not in each.kills]
+    assert strays(all_cases(), without) == [f"no mutant is said to kill {case.id}"]
+    [text] = strays(others, all_mutants())
+    assert text.endswith(f" is said to kill {case.id}, which is no case")
+
+
 IDS = "basic/index/result-responses/integer-ids"
 """A case of both eras."""
 
@@ -97,7 +106,6 @@ def test_a_mutant_that_survives_is_played_once_more() -> None:
 @pytest.mark.timeout(3600)
 def test_every_server_case_notices_its_mutant_and_passes_on_ours(some: Some) -> None:
     """With ``--repetitions`` a share of the cases."""
-    assert strays(all_cases(), all_mutants()) == []
     cases = [case for case in all_cases() if case.side is Side.SERVER]
     check_trial(trial_of(some(cases, lambda case: case.id)))
 
