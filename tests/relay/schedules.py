@@ -134,6 +134,8 @@ class Wire:
             faults = self.shaky or self.world.shaky
             copies = chance.choices((1, 0, 2), (96, 2, 2))[0] if faults else 1
             self.queue += [(due, text)] * copies
+            name = self.sink.config.info.name
+            self.world.note(f"for {name} at {due:.1f}, {copies} of it:", text)
 
 
 class Near(Peer):
@@ -657,8 +659,9 @@ class Fronts:
 class World:
     """One schedule."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, timeline: list[str] | None = None) -> None:
         self.chance = chance = random.Random(seed)
+        self.timeline = timeline
         self.kinds = KINDS if seed < MORE_FROM else MORE_KINDS
         self.now = 0.0
         self.links: list[tuple[UpstreamLink, Peer, Peer, Server]] = []
@@ -713,6 +716,11 @@ class World:
         """Return the name, or the URI, for clients."""
         mark = "+" if ":" in name else "__"
         return name if len(self.servers) == 1 else f"{server.name}{mark}{name}"
+
+    def note(self, what: str, text: bytes = b"") -> None:
+        """Keep what happens for whoever looks at this schedule."""
+        if self.timeline is not None:
+            self.timeline.append(f"{self.now:7.1f}  {what} {text.decode().strip()}".rstrip())
 
     def later(self, seconds: float, work: Any) -> None:
         self.timers.append((self.now + seconds, work))
@@ -773,7 +781,8 @@ class World:
 
     def cut(self, link: tuple[UpstreamLink, Peer, Peer, Server]) -> None:
         """Break a conversation with a server."""
-        _, near, far, _ = link
+        _, near, far, server = link
+        self.note(f"a conversation with {server.name} breaks")
         for wire in self.wires:
             if wire.source in (near, far):
                 wire.cut = True
@@ -784,6 +793,7 @@ class World:
         """End a server with all of its conversations; it starts again after a while."""
         server = self.chance.choice(self.servers)
         server.back_at = self.now + self.chance.choice((0.0, 3.0, 90.0))
+        self.note(f"{server.name} ends, until {server.back_at:.1f}")
         if self.chance.random() < 0.5:
             server.speak(self.chance.choice(SPOKEN))
         for link in [each for each in self.links if each[3] is server]:
@@ -802,6 +812,7 @@ class World:
     def come_back(self) -> None:
         """Break the connection of a client, which opens another."""
         user = self.chance.choice(self.users)
+        self.note(f"the connection of {user.who} breaks")
         user.drop()
         self.settle()
         user.connect()
@@ -864,9 +875,12 @@ class World:
         return {key for front in fronts for key in front._state.streams}
 
 
-def play(seed: int) -> Counter[str]:
-    """Run the schedule of a seed; return its outcomes.  Raises AssertionError with the seed."""
-    world = World(seed)
+def play(seed: int, timeline: list[str] | None = None) -> Counter[str]:
+    """Run the schedule of a seed; return its outcomes.  Raises AssertionError with the seed.
+
+    What happens is put into ``timeline``.
+    """
+    world = World(seed, timeline)
     try:
         world.run()
     except Exception as error:
@@ -878,10 +892,11 @@ def play(seed: int) -> Counter[str]:
 
 
 def _outcome(seed: int, timeline: bool) -> seeds.Outcome:
+    told: list[str] | None = [] if timeline else None
     try:
-        return seeds.Outcome(counts=play(seed))
+        return seeds.Outcome(counts=play(seed, told), timeline=told)
     except AssertionError as broken:
-        return seeds.Outcome(str(broken))
+        return seeds.Outcome(str(broken), timeline=told)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,13 @@ def test_schedules(part: int, first: int) -> None:
     )
 
 
+def test_a_schedule_tells_what_happens_in_it() -> None:
+    told: list[str] = []
+    assert play(9, told) == play(9)
+    for part in ('"method":"tools/call"', "0 of it", "breaks"):
+        assert any(part in line for line in told)
+
+
 @pytest.mark.parametrize("seed", [16322, 33621, 46971])
 def test_a_sign_out_while_the_era_is_asked_for(seed: int) -> None:
     assert play(seed).total()  # what waited for the era waited for ever
