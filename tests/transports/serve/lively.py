@@ -37,6 +37,8 @@ async def open_database() -> AsyncIterator[str]:
     note("start")
     if LIFE == "refused" or os.path.exists(os.environ.get("LIFE_BROKEN", "")):  # noqa: ASYNC240
         raise ConnectionRefusedError("no database")
+    if LIFE == "refused at length":
+        raise ConnectionRefusedError("\u20ac" * 20_000)
     if LIFE == "exits":
         sys.exit(7)
     if LIFE in ("starts for ever", "starts slowly"):

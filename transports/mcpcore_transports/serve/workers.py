@@ -234,8 +234,10 @@ class Supervisor:
                     group.cancel_scope.cancel()
                 with suppress(OSError):
                     said += ours.recv(_MOST)
-                failed = said.startswith(_FAILED)
-                return status, said[len(_FAILED) :].decode().strip() if failed else ""
+                if not said.startswith(_FAILED):
+                    return status, ""
+                # a long reason may be cut within a character
+                return status, said[len(_FAILED) :].decode(errors="replace").strip()
             finally:
                 with anyio.CancelScope(shield=True):
                     await self._end(process)
